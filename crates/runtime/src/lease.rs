@@ -1,0 +1,189 @@
+//! Leader election over one Lease: compare-and-swap writes, another holder's expiry judged on our own clock.
+//! It elects; it does not fence. Whoever writes what two leaders must not both write checks [`Leader::remaining`]
+//! and writes by compare-and-swap.
+
+use std::future::Future;
+use std::time::Duration;
+
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::{Api, Client};
+use prometheus_client::metrics::gauge::Gauge;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::args::{Identity, LeaseArgs};
+use crate::error::ConfigError;
+use crate::metrics::SharedRegistry;
+use elector::Elector;
+
+pub mod decide;
+mod elector;
+
+/// Which Lease, as whom, and how fast.
+#[derive(Clone, Debug)]
+pub struct LeaseConfig {
+    /// Namespace of the Lease.
+    pub namespace: String,
+    /// Name of the Lease.
+    pub name: String,
+    /// Unique to this process: a restarted container must not take itself for its predecessor.
+    pub holder: String,
+    /// How long others wait after they last saw us renew.
+    pub duration: Duration,
+    /// How long we try to renew before we give up.
+    pub renew_deadline: Duration,
+    /// Time between two tries.
+    pub retry_period: Duration,
+}
+
+impl LeaseConfig {
+    /// Checks the flags against each other and makes the holder unique.
+    ///
+    /// # Errors
+    /// The deadline is not below the duration, the period not below the deadline, or the duration below one second.
+    pub fn new(args: &LeaseArgs, namespace: &str, name: &str, identity: &Identity) -> Result<Self, ConfigError> {
+        let (duration, deadline, period) = (args.lease_duration, args.lease_renew_deadline, args.lease_retry_period);
+        if duration < Duration::from_secs(1) {
+            return Err(ConfigError::new(format!("--lease-duration {duration:?} must be at least 1s")));
+        }
+        if deadline >= duration {
+            return Err(ConfigError::new(format!(
+                "--lease-renew-deadline {deadline:?} must be shorter than --lease-duration {duration:?}"
+            )));
+        }
+        if period >= deadline || period.is_zero() {
+            return Err(ConfigError::new(format!(
+                "--lease-retry-period {period:?} must be above zero and shorter than --lease-renew-deadline {deadline:?}"
+            )));
+        }
+        Ok(Self {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            holder: format!("{}_{:08x}", identity.name, rand::random::<u32>()),
+            duration,
+            renew_deadline: deadline,
+            retry_period: period,
+        })
+    }
+
+    /// Two tries at least fit into the renew deadline.
+    fn call_deadline(&self) -> Duration {
+        (self.renew_deadline / 2).saturating_sub(self.retry_period / 2)
+    }
+}
+
+/// Leadership was lost; the process must end, because what it did as the leader may be half done.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("lost the lease {name:?}: held by {holder:?}")]
+    Taken { name: String, holder: String },
+    #[error("lost the lease {name:?}: could not renew it within {deadline:?}: {reason}")]
+    NotRenewed {
+        name: String,
+        deadline: Duration,
+        reason: String,
+    },
+}
+
+/// Whether this process leads, as a metric.
+#[derive(Clone, Debug, Default)]
+pub struct LeaderStatus {
+    gauge: Gauge,
+}
+
+impl LeaderStatus {
+    /// Registers the gauge `leader`.
+    #[must_use]
+    pub fn register(registry: &SharedRegistry) -> Self {
+        let status = Self::default();
+        registry.register(|registry| {
+            registry.register("leader", "1 while this process holds the lease, else 0", status.gauge.clone());
+        });
+        status
+    }
+
+    /// Whether this process leads.
+    #[must_use]
+    pub fn is_leader(&self) -> bool {
+        self.gauge.get() == 1
+    }
+}
+
+/// Held by the work a leader does.
+#[derive(Clone, Debug)]
+pub struct Leader {
+    token: CancellationToken,
+    until: watch::Receiver<Instant>,
+}
+
+impl Leader {
+    /// Cancelled when leadership is lost or the process is asked to stop. The leader's work hangs off this token.
+    #[must_use]
+    pub fn token(&self) -> &CancellationToken {
+        &self.token
+    }
+
+    /// How long nobody else can have taken over yet; zero when somebody may have.
+    #[must_use]
+    pub fn remaining(&self, now: Instant) -> Duration {
+        if self.token.is_cancelled() {
+            return Duration::ZERO;
+        }
+        self.until.borrow().saturating_duration_since(now)
+    }
+}
+
+/// Waits for the lease, runs `work` while holding it, and releases it once the work has ended.
+///
+/// `None` when `shutdown` was cancelled before leadership. After a cancellation the work's own end is awaited, while the
+/// lease is still renewed.
+///
+/// # Errors
+/// Leadership was lost: the token is cancelled and the work dropped.
+pub async fn lead<T, F, Fut>(
+    client: Client,
+    config: &LeaseConfig,
+    status: &LeaderStatus,
+    shutdown: &CancellationToken,
+    work: F,
+) -> Result<Option<T>, Error>
+where
+    F: FnOnce(Leader) -> Fut,
+    Fut: Future<Output = T>,
+{
+    let api: Api<Lease> = Api::namespaced(client, &config.namespace);
+    let mut elector = Elector::new(api, config);
+    let Some(held) = shutdown.run_until_cancelled(elector.acquire()).await else {
+        // The cancelled attempt may have been applied without us hearing of it.
+        elector.release_if_ours().await;
+        return Ok(None);
+    };
+    tracing::info!(lease = config.name, holder = config.holder, "became the leader");
+    status.gauge.set(1);
+    let (extend, until) = watch::channel(held + config.duration);
+    let token = shutdown.child_token();
+    let leader = Leader {
+        token: token.clone(),
+        until,
+    };
+    let outcome = tokio::select! {
+        output = work(leader) => Ok(output),
+        error = elector.keep(held, &extend) => Err(error),
+    };
+    status.gauge.set(0);
+    token.cancel();
+    match outcome {
+        Ok(output) => {
+            elector.release_if_ours().await;
+            Ok(Some(output))
+        }
+        Err(error) => {
+            tracing::error!(%error, "leadership is lost");
+            Err(error)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

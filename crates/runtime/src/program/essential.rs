@@ -1,0 +1,108 @@
+//! Named tasks a process cannot live without: the first to end ends all.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::task::{Id, JoinError, JoinSet};
+use tokio_util::sync::CancellationToken;
+
+/// What an essential task may return: nothing, or a result whose error explains the end.
+pub trait Outcome: Send + 'static {
+    /// The reason the task ended, if it failed.
+    fn into_result(self) -> anyhow::Result<()>;
+}
+
+impl Outcome for () {
+    fn into_result(self) -> anyhow::Result<()> {
+        Ok(())
+    }
+}
+
+impl<E: Into<anyhow::Error> + Send + 'static> Outcome for Result<(), E> {
+    fn into_result(self) -> anyhow::Result<()> {
+        self.map_err(Into::into)
+    }
+}
+
+/// A set of essential tasks. Dropping it aborts them.
+#[derive(Debug)]
+pub struct Essential {
+    tasks: JoinSet<anyhow::Result<()>>,
+    names: HashMap<Id, String>,
+    shutdown: CancellationToken,
+}
+
+impl Essential {
+    /// A set whose tasks may end once `shutdown` is cancelled, and not before.
+    #[must_use]
+    pub fn new(shutdown: CancellationToken) -> Self {
+        Self {
+            tasks: JoinSet::new(),
+            names: HashMap::new(),
+            shutdown,
+        }
+    }
+
+    /// Starts a task; `name` appears in the log line and the error when it ends too early.
+    pub fn spawn<T: Outcome>(&mut self, name: impl Into<String>, task: impl Future<Output = T> + Send + 'static) {
+        let handle = self.tasks.spawn(async move { task.await.into_result() });
+        self.names.insert(handle.id(), name.into());
+    }
+
+    /// Waits until every task has ended. If one ends before shutdown, the token is cancelled. From the cancellation on
+    /// the others have `grace` to end by themselves; then they are aborted.
+    ///
+    /// # Errors
+    /// A task ended, failed or panicked before shutdown, or failed or panicked during it.
+    pub async fn join(mut self, grace: Duration) -> anyhow::Result<()> {
+        let mut failure = None;
+        tokio::select! {
+            biased;
+            () = self.shutdown.cancelled() => {}
+            Some(ended) = self.tasks.join_next_with_id() => {
+                failure = Some(self.too_early(ended));
+                self.shutdown.cancel();
+            }
+            else => return Err(anyhow::anyhow!("no essential task was started")),
+        }
+        let drained = tokio::time::timeout(grace, async {
+            while let Some(ended) = self.tasks.join_next_with_id().await {
+                let (name, result) = self.name(ended);
+                if let Err(error) = result {
+                    tracing::warn!(task = name, error = %format_args!("{error:#}"), "essential task failed while stopping");
+                    failure.get_or_insert(error.context(format!("task {name:?} failed while stopping")));
+                }
+            }
+        })
+        .await;
+        if drained.is_err() {
+            let stuck: Vec<_> = self.names.values().map(String::as_str).collect();
+            tracing::warn!(
+                tasks = stuck.join(", "),
+                "essential tasks did not stop in time and are aborted"
+            );
+        }
+        failure.map_or(Ok(()), Err)
+    }
+
+    fn too_early(&mut self, ended: Ended) -> anyhow::Error {
+        let (name, result) = self.name(ended);
+        let error = match result {
+            Ok(()) => anyhow::anyhow!("essential task {name:?} ended"),
+            Err(error) => error.context(format!("essential task {name:?} failed")),
+        };
+        tracing::error!(task = name, error = %format_args!("{error:#}"), "essential task ended, stopping the process");
+        error
+    }
+
+    fn name(&mut self, ended: Ended) -> (String, anyhow::Result<()>) {
+        let (id, result) = match ended {
+            Ok((id, result)) => (id, result),
+            Err(error) => (error.id(), Err(error.into())),
+        };
+        (self.names.remove(&id).unwrap_or_default(), result)
+    }
+}
+
+type Ended = Result<(Id, anyhow::Result<()>), JoinError>;
