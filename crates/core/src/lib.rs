@@ -8,5 +8,7 @@ pub mod names;
 pub mod crd;
 
 pub mod duration;
+pub mod exposition;
+pub mod families;
 pub mod policy;
 pub mod trigger;
