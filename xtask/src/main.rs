@@ -1,2 +1,31 @@
-//! Placeholder.
-fn main() {}
+//! Repository automation, run as `cargo xtask`. Only arguments and dispatch are here.
+#![expect(clippy::print_stderr, reason = "a command line tool: the terminal is its output")]
+
+mod test;
+mod testbed;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+#[derive(Parser)]
+#[command(about = "Automation of this repository", disable_help_subcommand = true)]
+enum Xtask {
+    /// Run every test: the crates' own, then the cluster tests inside a test bed
+    Test(test::Options),
+    /// A throwaway control plane with KEDA and KAITO, as plain processes in private namespaces
+    #[command(subcommand)]
+    Testbed(testbed::Command),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Xtask::parse() {
+        Xtask::Test(options) => test::run(&options),
+        Xtask::Testbed(command) => testbed::run(command),
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("xtask: {error:#}");
+        ExitCode::from(testbed::FAILED_TO_START)
+    })
+}

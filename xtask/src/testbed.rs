@@ -1,0 +1,95 @@
+//! `cargo xtask testbed`: its commands and the order of their steps. Building happens outside the namespaces
+//! (it needs the registries), everything else inside.
+
+mod bed;
+mod build;
+mod components;
+mod environment;
+mod exec;
+mod hosts;
+mod kubeconfig;
+mod kubectl;
+mod launch;
+mod namespace;
+mod objects;
+mod pki;
+mod plan;
+mod probe;
+mod processes;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+pub(crate) use plan::Options;
+
+/// Exit code when the bed itself failed, so that it is not mistaken for the command's own.
+pub(crate) const FAILED_TO_START: u8 = 125;
+
+#[derive(clap::Subcommand)]
+pub(crate) enum Command {
+    /// Build what is missing of the bed's programs into target/testbed/bin
+    Build,
+    /// Run a command inside a fresh bed; its exit code is the command's (125: the bed failed)
+    Run {
+        #[command(flatten)]
+        options: Options,
+        /// The command and its arguments
+        #[arg(last = true, required = true)]
+        command: Vec<OsString>,
+    },
+    /// Keep a bed up until Ctrl-C
+    Up {
+        #[command(flatten)]
+        options: Options,
+    },
+    /// Run a command inside a bed that is up
+    Exec {
+        /// Process id of the bed's init, when several beds are up
+        #[arg(long)]
+        pid: Option<u32>,
+        /// The command and its arguments
+        #[arg(last = true, required = true)]
+        command: Vec<OsString>,
+    },
+    #[command(hide = true)]
+    Enter {
+        parent: u32,
+        #[arg(last = true)]
+        command: Vec<OsString>,
+    },
+    #[command(hide = true)]
+    Init {
+        #[arg(last = true)]
+        command: Vec<OsString>,
+    },
+    #[command(hide = true, subcommand)]
+    Inside(bed::Step),
+}
+
+pub(crate) fn run(command: Command) -> Result<ExitCode> {
+    match command {
+        Command::Build => {
+            build::programs()?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Run { options, command } => launch(&options, &command),
+        Command::Up { options } => launch(&options, &[]),
+        Command::Exec { pid, command } => exec::exec(pid, &command),
+        Command::Enter { parent, command } => launch::enter(parent, &command),
+        Command::Init { command } => bed::init(&command),
+        Command::Inside(step) => bed::inside(&step),
+    }
+}
+
+/// Builds what is missing and runs `command` in a new bed; without a command the bed stays until a signal.
+pub(crate) fn launch(options: &Options, command: &[OsString]) -> Result<ExitCode> {
+    let plan = plan::Plan::new(options, build::programs()?, build::fleet(options)?)?;
+    launch::launch(&plan, command)
+}
+
+pub(crate) fn build() -> Result<()> {
+    build::programs()?;
+    Ok(())
+}

@@ -1,0 +1,160 @@
+//! Builds the bed's programs from the Go module in e2e/testbed, once per version of everything that goes into them,
+//! and the fake GPU node from this workspace.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::fs::{self, File};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail, ensure};
+use sha2::{Digest, Sha256};
+
+use super::plan::{Options, Part, Programs};
+use crate::workspace;
+
+const KUBERNETES: &str = "k8s.io/kubernetes";
+const KEDA: &str = "github.com/kedacore/keda/v2";
+const KAITO: &str = "github.com/kaito-project/kaito";
+const HELM: &str = "helm.sh/helm/v4";
+
+/// Name of the binary, module it comes from, package below the module (etcd's main package is the module itself).
+const PROGRAMS: [(&str, &str, &str); 9] = [
+    ("etcd", "go.etcd.io/etcd/server/v3", ""),
+    ("kube-apiserver", KUBERNETES, "/cmd/kube-apiserver"),
+    ("kube-controller-manager", KUBERNETES, "/cmd/kube-controller-manager"),
+    ("kubectl", KUBERNETES, "/cmd/kubectl"),
+    ("keda-operator", KEDA, "/cmd/operator"),
+    ("keda-adapter", KEDA, "/cmd/adapter"),
+    ("keda-webhooks", KEDA, "/cmd/webhooks"),
+    ("kaito-workspace", KAITO, "/cmd/workspace"),
+    ("helm", HELM, "/cmd/helm"),
+];
+
+/// Builds what is missing. A second call with the same module files, flags and Go version does nothing.
+pub(crate) fn programs() -> Result<Programs> {
+    let bin = workspace::target().join("testbed/bin");
+    fs::create_dir_all(bin.join(".stamps"))?;
+    let lock = File::create(bin.join(".lock"))?;
+    lock.lock().context("waiting for another build of the test bed")?;
+
+    let go = go(&["env", "GOVERSION"])?;
+    let manifest = fs::read_to_string(module().join("go.mod"))?;
+    let inputs = format!("{go}\n{manifest}\n{}", fs::read_to_string(module().join("go.sum"))?);
+    let assets = env::var_os("KUBEBUILDER_ASSETS").map(PathBuf::from);
+
+    let mut paths = BTreeMap::new();
+    for (name, source, package) in PROGRAMS {
+        let given = assets.as_ref().map(|dir| dir.join(name)).filter(|file| file.is_file());
+        let path = match given {
+            Some(path) => path,
+            None => {
+                let flags = format!("-s -w {}", version_flags(source, &manifest)?);
+                program(&bin, name, &format!("{source}{package}"), flags.trim_end(), &inputs)?
+            }
+        };
+        paths.insert(name.to_owned(), path);
+    }
+    let (keda, kaito) = (module_folder(KEDA)?, module_folder(KAITO)?);
+    Ok(Programs { paths, keda, kaito })
+}
+
+fn program(bin: &Path, name: &str, package: &str, flags: &str, inputs: &str) -> Result<PathBuf> {
+    let (path, stamp) = (bin.join(name), bin.join(".stamps").join(name));
+    let key = format!("{:x}", Sha256::digest(format!("{package}\n{flags}\n{inputs}")));
+    if path.is_file() && fs::read_to_string(&stamp).is_ok_and(|found| found == key) {
+        return Ok(path);
+    }
+    eprintln!("testbed: building {name} ({package}); a first build takes up to 5 minutes");
+    let started = Instant::now();
+    // Built aside and renamed: a bed that runs the old binary is not disturbed, a broken build leaves no binary.
+    let fresh = bin.join(format!(".{name}.new"));
+    let status = Command::new("go")
+        .current_dir(module())
+        .env("CGO_ENABLED", "0")
+        .args(["build", "-trimpath", "-ldflags", flags, "-o"])
+        .args([fresh.as_os_str(), package.as_ref()])
+        .status()
+        .context("running go build")?;
+    ensure!(status.success(), "go build {package} failed ({status})");
+    fs::rename(&fresh, &path)?;
+    fs::write(&stamp, &key)?;
+    eprintln!("testbed: built {name} in {:.1} s", started.elapsed().as_secs_f64());
+    Ok(path)
+}
+
+/// Without these flags the programs report development versions, and clients choose behaviour by version.
+fn version_flags(source: &str, manifest: &str) -> Result<String> {
+    let version = required_version(manifest, source)?;
+    let bare = version.trim_start_matches('v');
+    Ok(match source {
+        KUBERNETES => {
+            let mut parts = bare.split('.');
+            let (major, minor) = (parts.next().unwrap_or(""), parts.next().unwrap_or(""));
+            let package = "k8s.io/component-base/version";
+            format!("-X {package}.gitVersion={version} -X {package}.gitMajor={major} -X {package}.gitMinor={minor}")
+        }
+        KEDA => format!("-X {KEDA}/version.Version={bare}"),
+        HELM => format!("-X {HELM}/internal/version.version={version}"),
+        _ => String::new(),
+    })
+}
+
+fn required_version<'a>(manifest: &'a str, module: &str) -> Result<&'a str> {
+    manifest
+        .lines()
+        .filter(|line| !line.contains("=>"))
+        .find_map(|line| line.trim().strip_prefix(module)?.strip_prefix(' '))
+        .and_then(|rest| rest.split_whitespace().next())
+        .with_context(|| format!("e2e/testbed/go.mod does not require {module}"))
+}
+
+fn module_folder(module: &str) -> Result<PathBuf> {
+    let folder = go(&["list", "-m", "-f", "{{.Dir}}", module])?;
+    if folder.is_empty() {
+        // Everything was taken from the cache of built programs; the YAML still has to be fetched.
+        go(&["mod", "download", module])?;
+        return Ok(PathBuf::from(go(&["list", "-m", "-f", "{{.Dir}}", module])?));
+    }
+    Ok(PathBuf::from(folder))
+}
+
+fn go(arguments: &[&str]) -> Result<String> {
+    let output = Command::new("go")
+        .current_dir(module())
+        .args(arguments)
+        .stderr(Stdio::inherit())
+        .output();
+    let output = match output {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            bail!("go is not in PATH: the test bed's programs are built with it from e2e/testbed (its go.mod says which version)")
+        }
+        other => other.context("running go")?,
+    };
+    ensure!(
+        output.status.success(),
+        "go {} failed ({})",
+        arguments.join(" "),
+        output.status
+    );
+    Ok(String::from_utf8(output.stdout)?.trim().to_owned())
+}
+
+fn module() -> PathBuf {
+    workspace::root().join("e2e/testbed")
+}
+
+/// Builds the stand-in for scheduler, kubelet and vLLM, unless it is not wanted or this checkout has none.
+pub(crate) fn fleet(options: &Options) -> Result<Option<PathBuf>> {
+    if options.without.contains(&Part::Fleet) || !workspace::root().join("e2e/src/bin/fleet.rs").is_file() {
+        return Ok(None);
+    }
+    let status = workspace::cargo()
+        .args(["build", "--quiet", "--package", "keda-kaito-e2e", "--bin", "fleet"])
+        .status()
+        .context("running cargo build")?;
+    ensure!(status.success(), "building fleet failed ({status})");
+    Ok(Some(workspace::target().join("debug/fleet")))
+}

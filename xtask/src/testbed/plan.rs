@@ -1,0 +1,118 @@
+//! What one bed consists of: the options chosen, the programs found, the paths. Made outside, handed inside as JSON.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::workspace;
+
+/// Carries the plan from the outside to the bed's init.
+pub(crate) const VARIABLE: &str = "XTASK_TESTBED_PLAN";
+
+#[derive(clap::ValueEnum, Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
+pub(crate) enum Part {
+    /// KEDA's and KAITO's CRDs, and with them both programs; `$TESTBED_DIR/install-crds` adds them later
+    Crds,
+    /// KEDA's objects and processes; `$TESTBED_DIR/start-keda` starts them later
+    Keda,
+    /// KAITO; `$TESTBED_DIR/start-kaito` starts it later
+    Kaito,
+    /// The stand-in for scheduler, kubelet and vLLM; `$TESTBED_DIR/start fleet` starts it later
+    Fleet,
+}
+
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct Options {
+    /// Leave a part out (may be repeated or comma-separated)
+    #[arg(long, value_enum, value_delimiter = ',')]
+    pub(crate) without: Vec<Part>,
+    /// How often the HPA controller looks at every HPA
+    #[arg(long, default_value = "2s", value_name = "DURATION")]
+    pub(crate) hpa_sync_period: String,
+    /// Write the API server's audit log (metadata of every request); without FILE into the bed, as $TESTBED_AUDIT_LOG
+    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "")]
+    pub(crate) audit_log: Option<PathBuf>,
+    /// Copy the logs of all processes into this folder when the bed ends
+    #[arg(long, value_name = "DIR")]
+    pub(crate) keep_logs: Option<PathBuf>,
+}
+
+/// Programs of the bed and the module folders their YAML comes from.
+pub(crate) struct Programs {
+    pub(crate) paths: BTreeMap<String, PathBuf>,
+    pub(crate) keda: PathBuf,
+    pub(crate) kaito: PathBuf,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Plan {
+    /// The bed's folder, a memory file system of its own: the same path in every bed, gone with its namespace.
+    pub(crate) dir: PathBuf,
+    pub(crate) programs: BTreeMap<String, PathBuf>,
+    pub(crate) keda: PathBuf,
+    pub(crate) kaito: PathBuf,
+    without: BTreeSet<Part>,
+    pub(crate) hpa_sync_period: String,
+    pub(crate) audit_log: Option<PathBuf>,
+    pub(crate) keep_logs: Option<PathBuf>,
+}
+
+impl Plan {
+    pub(crate) fn new(options: &Options, programs: Programs, fleet: Option<PathBuf>) -> Result<Self> {
+        let dir = directory();
+        let mut without: BTreeSet<Part> = options.without.iter().copied().collect();
+        if without.contains(&Part::Crds) {
+            without.extend([Part::Keda, Part::Kaito]);
+        }
+        let mut paths = programs.paths;
+        match fleet {
+            Some(fleet) => drop(paths.insert("fleet".to_owned(), fleet)),
+            None => drop(without.insert(Part::Fleet)),
+        }
+        let audit_log = match &options.audit_log {
+            Some(file) if file.as_os_str().is_empty() => Some(dir.join("audit.log")),
+            Some(file) => Some(std::path::absolute(file)?),
+            None => None,
+        };
+        let keep_logs = options.keep_logs.as_ref().map(std::path::absolute).transpose()?;
+        Ok(Self {
+            dir,
+            programs: paths,
+            keda: programs.keda,
+            kaito: programs.kaito,
+            without,
+            hpa_sync_period: options.hpa_sync_period.clone(),
+            audit_log,
+            keep_logs,
+        })
+    }
+
+    /// The plan of the bed this process runs in.
+    pub(crate) fn of_this_bed() -> Result<Self> {
+        let file = directory().join("plan.json");
+        let text = std::fs::read(&file).with_context(|| format!("no test bed here: {} is missing", file.display()))?;
+        Ok(serde_json::from_slice(&text)?)
+    }
+
+    pub(crate) fn has(&self, part: Part) -> bool {
+        !self.without.contains(&part)
+    }
+
+    pub(crate) fn path(&self, below: impl AsRef<Path>) -> PathBuf {
+        self.dir.join(below)
+    }
+
+    pub(crate) fn program(&self, name: &str) -> Result<&Path> {
+        self.programs
+            .get(name)
+            .map(PathBuf::as_path)
+            .with_context(|| format!("this test bed has no program {name:?}"))
+    }
+}
+
+/// Where every bed of this checkout mounts its own folder.
+pub(crate) fn directory() -> PathBuf {
+    workspace::target().join("testbed/run")
+}
