@@ -301,10 +301,7 @@ mod tests {
         let totals = queue.totals();
         let load = queue.load(1);
         assert!(totals.arrived >= 629);
-        assert_eq!(
-            totals.arrived,
-            totals.finished + totals.lost + load.waiting + load.running
-        );
+        assert_eq!(totals.arrived, totals.finished + totals.lost + load.waiting + load.running);
         assert_eq!(queue.take_completions().len() as u64, totals.finished);
     }
 

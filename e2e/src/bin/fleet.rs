@@ -70,7 +70,10 @@ fn duration(text: &str) -> Result<Duration, String> {
 async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let filter = EnvFilter::try_new(&args.log).with_context(|| format!("log filter {:?}", args.log))?;
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
     raise_file_limit();
     run(args).await
 }
@@ -89,8 +92,12 @@ fn raise_file_limit() {
 
 async fn run(args: Args) -> anyhow::Result<()> {
     let client = client(args.kubeconfig.as_deref()).await?;
-    let addresses = Addresses::below(&args.pod_cidr_prefix)
-        .with_context(|| format!("--pod-cidr-prefix {:?} must be two octets, such as \"10.244.\"", args.pod_cidr_prefix))?;
+    let addresses = Addresses::below(&args.pod_cidr_prefix).with_context(|| {
+        format!(
+            "--pod-cidr-prefix {:?} must be two octets, such as \"10.244.\"",
+            args.pod_cidr_prefix
+        )
+    })?;
     let fleet = Arc::new(Fleet::new(addresses, args.cold_start));
     let mut tasks = JoinSet::new();
 

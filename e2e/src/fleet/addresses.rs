@@ -41,12 +41,7 @@ impl Addresses {
     /// An address for a pod of `inferenceset`: an ordered one if there is, else one that no living pod has.
     pub fn take(&mut self, inferenceset: Option<&Key>) -> Option<Ipv4Addr> {
         let fits = |order: &Order| order.inferenceset.is_none() || order.inferenceset.as_ref() == inferenceset;
-        if let Some(order) = self
-            .orders
-            .iter()
-            .position(fits)
-            .and_then(|place| self.orders.remove(place))
-        {
+        if let Some(order) = self.orders.iter().position(fits).and_then(|place| self.orders.remove(place)) {
             self.taken.insert(order.address);
             return Some(order.address);
         }
@@ -101,7 +96,10 @@ mod tests {
         let all: BTreeSet<Ipv4Addr> = (0..5000).filter_map(|_| addresses.take(None)).collect();
         assert_eq!(all.len(), 5000);
         assert_eq!(all.first(), Some(&Ipv4Addr::new(10, 244, 1, 1)));
-        assert!(all.iter().all(|ip| ip.octets()[2] <= LAST_BLOCK && ip.octets()[3] <= LAST_HOST));
+        assert!(
+            all.iter()
+                .all(|ip| ip.octets()[2] <= LAST_BLOCK && ip.octets()[3] <= LAST_HOST)
+        );
     }
 
     #[test]

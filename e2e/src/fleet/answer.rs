@@ -45,7 +45,10 @@ pub enum Delivery {
     Whole,
     /// In chunks, without a length.
     Chunked,
-    Drip { bytes: usize, every: Duration },
+    Drip {
+        bytes: usize,
+        every: Duration,
+    },
     /// In chunks, followed by this many bytes of other series.
     Padded(u64),
     /// Cut off after so many bytes of the promised length.
@@ -108,10 +111,7 @@ fn download(method: &str, path: &str) -> Answer {
     } else {
         plain(Form::Other, 404, None, "")
     };
-    Answer {
-        closing: true,
-        ..answer
-    }
+    Answer { closing: true, ..answer }
 }
 
 fn vllm(page: Page<'_>, method: &str, path: &str, query: &str) -> Answer {
@@ -126,11 +126,7 @@ fn vllm(page: Page<'_>, method: &str, path: &str, query: &str) -> Answer {
 }
 
 fn mounted(page: Page<'_>, names: &[String]) -> Answer {
-    let form = if names.is_empty() {
-        Form::Unfiltered
-    } else {
-        Form::Filtered
-    };
+    let form = if names.is_empty() { Form::Unfiltered } else { Form::Filtered };
     if let Fault::FilterUnsupported { answer } = page.fault {
         match answer {
             Unfiltered::NotFound => return plain(form, 404, Some(JSON), r#"{"detail":"Not Found"}"#),
@@ -181,7 +177,9 @@ fn spoil(honest: Answer, fault: &Fault, path: &str) -> Answer {
             ..honest
         },
         Fault::Garbage => Answer {
-            body: (0..4096_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24).to_le_bytes()[0]).collect(),
+            body: (0..4096_u32)
+                .map(|i| (i.wrapping_mul(2_654_435_761) >> 24).to_le_bytes()[0])
+                .collect(),
             ..honest
         },
         Fault::Status { code } => plain(honest.form, *code, Some("text/plain; charset=utf-8"), "Internal Server Error"),

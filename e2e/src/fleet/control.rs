@@ -65,7 +65,10 @@ struct Which {
 async fn pods(State(control): State<Control>, Query(which): Query<Which>) -> Json<Vec<PodReport>> {
     let fits = |identity: &Identity| {
         let set = identity.inferenceset.as_ref().map(|set| &set.name);
-        which.namespace.as_ref().is_none_or(|namespace| *namespace == identity.key.namespace)
+        which
+            .namespace
+            .as_ref()
+            .is_none_or(|namespace| *namespace == identity.key.namespace)
             && which.inferenceset.as_ref().is_none_or(|wanted| Some(wanted) == set)
     };
     let entries = control.fleet.pods();
@@ -73,14 +76,19 @@ async fn pods(State(control): State<Control>, Query(which): Query<Which>) -> Jso
     Json(chosen.map(|entry| report(&control.fleet, entry)).collect())
 }
 
-async fn pod(State(control): State<Control>, Path((namespace, name)): Path<(String, String)>) -> Result<Json<PodReport>, Refused> {
+async fn pod(
+    State(control): State<Control>,
+    Path((namespace, name)): Path<(String, String)>,
+) -> Result<Json<PodReport>, Refused> {
     let entry = find(&control.fleet, namespace, name)?;
     Ok(Json(report(&control.fleet, &entry)))
 }
 
 fn find(fleet: &Fleet, namespace: String, name: String) -> Result<Arc<PodEntry>, Refused> {
     let key = Key { namespace, name };
-    fleet.pod(&key).ok_or_else(|| refuse(StatusCode::NOT_FOUND, format!("there is no pod {key}")))
+    fleet
+        .pod(&key)
+        .ok_or_else(|| refuse(StatusCode::NOT_FOUND, format!("there is no pod {key}")))
 }
 
 fn report(fleet: &Fleet, entry: &PodEntry) -> PodReport {

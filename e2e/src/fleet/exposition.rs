@@ -157,10 +157,9 @@ impl Sample {
         let after = split
             .and_then(|(_, rest)| rest.split_once('"'))
             .map(|(_, labels)| format!("\"{labels}"));
-        let before = split.filter(|_| after.is_some()).map_or_else(
-            || series.to_owned(),
-            |(labels, _)| format!("{labels}{MODEL_LABEL}"),
-        );
+        let before = split
+            .filter(|_| after.is_some())
+            .map_or_else(|| series.to_owned(), |(labels, _)| format!("{labels}{MODEL_LABEL}"));
         Some(Self {
             slot: slot(&name, series, ladders),
             name,
@@ -201,8 +200,9 @@ fn slot(name: &str, series: &str, ladders: &mut BTreeMap<Latency, Vec<f64>>) -> 
         _ if name.ends_with("_created") => return Some(Slot::Started),
         _ => {}
     }
-    Latency::ALL.into_iter().find_map(|latency| {
-        match name.strip_prefix(latency.family())? {
+    Latency::ALL
+        .into_iter()
+        .find_map(|latency| match name.strip_prefix(latency.family())? {
             "_bucket" => {
                 let bound = label(series, "le")?.parse().ok()?;
                 let ladder = ladders.entry(latency).or_default();
@@ -212,8 +212,7 @@ fn slot(name: &str, series: &str, ladders: &mut BTreeMap<Latency, Vec<f64>>) -> 
             "_sum" => Some(Slot::Sum(latency)),
             "_count" => Some(Slot::Count(latency)),
             _ => None,
-        }
-    })
+        })
 }
 
 fn label<'a>(series: &'a str, name: &str) -> Option<&'a str> {

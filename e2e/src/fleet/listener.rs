@@ -139,11 +139,7 @@ async fn connection(fleet: Arc<Fleet>, entry: Arc<PodEntry>, stream: TcpStream) 
     }
 }
 
-async fn respond(
-    fleet: Arc<Fleet>,
-    entry: Arc<PodEntry>,
-    request: Request<Incoming>,
-) -> Result<Response<Body>, Infallible> {
+async fn respond(fleet: Arc<Fleet>, entry: Arc<PodEntry>, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
     let answer = draw(&fleet, &entry, request.method().as_str(), request.uri());
     tokio::time::sleep(answer.delay).await;
     if answer.delivery == Delivery::Withheld {
@@ -216,8 +212,12 @@ fn body(bytes: Vec<u8>, delivery: Delivery) -> (Body, bool) {
         Delivery::Padded(padding) => (streamed(stream::iter([Ok(bytes)]).chain(padded(padding))), false),
         Delivery::Truncated(size) => {
             let start = bytes.slice(..size.min(bytes.len()));
-            let end = io::Error::new(io::ErrorKind::ConnectionAborted, "cut off on purpose");
-            (streamed(stream::iter([Ok(start), Err(end)])), true)
+            // What was written must leave before the error ends the connection.
+            let end = stream::once(async {
+                tokio::time::sleep(PAUSE).await;
+                Err(io::Error::new(io::ErrorKind::ConnectionAborted, "cut off on purpose"))
+            });
+            (streamed(stream::iter([Ok(start)]).chain(end)), true)
         }
     }
 }

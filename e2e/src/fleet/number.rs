@@ -14,9 +14,7 @@ pub fn push_float(out: &mut String, value: f64) {
         let text = format!("{value:e}");
         match text.split_once('e') {
             Some((mantissa, exponent)) => {
-                let (sign, digits) = exponent
-                    .strip_prefix('-')
-                    .map_or(('+', exponent), |digits| ('-', digits));
+                let (sign, digits) = exponent.strip_prefix('-').map_or(('+', exponent), |digits| ('-', digits));
                 let written = write!(out, "{mantissa}e{sign}{digits:0>2}");
                 debug_assert!(written.is_ok());
             }
@@ -46,7 +44,7 @@ fn shift_point(out: &mut String, start: usize) {
     let (first, rest) = whole.split_at(1);
     let mantissa = format!("{first}.{rest}{fraction}");
     let mantissa = mantissa.trim_end_matches(['0', '.']);
-    let shifted = format!("{mantissa}e+0{exponent}");
+    let shifted = format!("{mantissa}e+{exponent:02}");
     out.truncate(start);
     out.push_str(&shifted);
 }

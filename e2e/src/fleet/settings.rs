@@ -61,26 +61,45 @@ pub enum Unfiltered {
 pub enum Fault {
     None,
     /// The right answer, late.
-    Slow { ms: u64 },
+    Slow {
+        ms: u64,
+    },
     /// Nobody listens.
     Refuse,
     /// Connections are accepted and never answered.
     Hang,
     /// The right answer, `bytes` at a time.
-    Drip { bytes: usize, every_ms: u64 },
+    Drip {
+        bytes: usize,
+        every_ms: u64,
+    },
     /// 200 with bytes that are no text.
     Garbage,
-    Status { code: u16 },
+    Status {
+        code: u16,
+    },
     /// These families or samples are left out.
-    Missing { names: Vec<String> },
-    FilterUnsupported { answer: Unfiltered },
-    Redirect { location: String },
+    Missing {
+        names: Vec<String>,
+    },
+    FilterUnsupported {
+        answer: Unfiltered,
+    },
+    Redirect {
+        location: String,
+    },
     /// The right answer followed by this many bytes of other series.
-    Huge { bytes: u64 },
+    Huge {
+        bytes: u64,
+    },
     /// Ends after `bytes`, though the head promises more.
-    Truncate { bytes: usize },
+    Truncate {
+        bytes: usize,
+    },
     /// This text instead of the exposition.
-    Body { text: String },
+    Body {
+        text: String,
+    },
 }
 
 /// Choices for a scope; what is absent is left to the next wider one.
@@ -266,7 +285,11 @@ mod tests {
 
     #[test]
     fn a_pods_choice_wins_over_its_inferencesets() {
-        let set = patch(&Settings::default(), &serde_json::json!({"waiting": 5, "fault": {"kind": "hang"}})).unwrap();
+        let set = patch(
+            &Settings::default(),
+            &serde_json::json!({"waiting": 5, "fault": {"kind": "hang"}}),
+        )
+        .unwrap();
         let pod = patch(&Settings::default(), &serde_json::json!({"fault": {"kind": "none"}})).unwrap();
         let effective = pod.or(&set);
         assert_eq!(effective.waiting, Some(5.0));

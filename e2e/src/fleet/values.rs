@@ -142,10 +142,7 @@ mod tests {
     fn a_finished_request_is_counted_in_every_latency() {
         let mut values = values();
         values.finished(2.0, 10.0, 3);
-        let sums: Vec<f64> = Latency::ALL
-            .iter()
-            .map(|latency| values.latencies[latency].sum())
-            .collect();
+        let sums: Vec<f64> = Latency::ALL.iter().map(|latency| values.latencies[latency].sum()).collect();
         assert_eq!(sums, [6.0, 9.0, 30.0, 36.0]);
         assert!((values.succeeded - 3.0).abs() < 1e-9);
     }

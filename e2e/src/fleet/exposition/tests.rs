@@ -86,7 +86,10 @@ fn names(list: &[&str]) -> Vec<String> {
 
 /// The families of a body, each with its HELP and TYPE, in no order.
 fn families(body: &str) -> BTreeSet<String> {
-    body.split("# HELP ").filter(|block| !block.is_empty()).map(str::to_owned).collect()
+    body.split("# HELP ")
+        .filter(|block| !block.is_empty())
+        .map(str::to_owned)
+        .collect()
 }
 
 #[test]
@@ -126,7 +129,11 @@ fn the_two_orders_of_a_filtered_body_differ() {
 
 #[test]
 fn a_histograms_base_name_and_unknown_names_give_nothing() {
-    let asked = names(&["vllm:request_queue_time_seconds", "vllm:no_such_metric", "vllm:num_requests_wait"]);
+    let asked = names(&[
+        "vllm:request_queue_time_seconds",
+        "vllm:no_such_metric",
+        "vllm:num_requests_wait",
+    ]);
     assert_eq!(render(|template, view| template.filtered(view, &asked, false)), "");
 }
 
