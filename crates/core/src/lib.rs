@@ -6,9 +6,22 @@
 pub mod names;
 
 pub mod crd;
+pub mod credentials;
 
 pub mod duration;
 pub mod exposition;
 pub mod families;
 pub mod policy;
 pub mod trigger;
+
+pub mod desired;
+pub mod drift;
+pub mod plan;
+pub mod take_over;
+
+pub mod fleet;
+pub mod history;
+pub mod hpa;
+pub mod moment;
+pub mod record;
+pub mod window;

@@ -8,6 +8,8 @@ mod tests;
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::policy::ScalingPolicy;
 
 pub use decode::{DecodeError, PORTS_ALLOWED_BY_DEFAULT, decode, is_ours};
@@ -74,8 +76,9 @@ pub enum Protocol {
     Https,
 }
 
-/// What number a trigger wants.
-#[derive(Clone, Debug, PartialEq)]
+/// What number a trigger wants. (JSON is for recorded decisions; triggers are encoded by [`encode`].)
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "aggregation", rename_all = "kebab-case", rename_all_fields = "camelCase")]
 pub enum Aggregation {
     /// Sum over replicas, compared with a target average per replica.
     Sum { metric: String, threshold: f64 },
@@ -84,6 +87,7 @@ pub enum Aggregation {
     /// Δsum/Δcount over the window, replicas combined by count.
     WindowedAvg {
         metric: String,
+        #[serde(rename = "windowSeconds", with = "crate::moment::seconds")]
         window: Duration,
         threshold: Option<f64>,
     },
@@ -94,7 +98,8 @@ pub enum Aggregation {
 }
 
 /// Everything the policy dialect's decision needs beside the fleet.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct DesiredReplicas {
     pub policy: ScalingPolicy,
     pub min_replicas: u32,
