@@ -27,6 +27,8 @@ pub const SCALE_DOWN_COOLDOWN: &str = "scaledobject.kaito.sh/scaledowncooldown";
 pub const MANAGED_BY: &str = "scaledobject.kaito.sh/managed-by";
 /// The value of [`MANAGED_BY`].
 pub const MANAGED_BY_VALUE: &str = "keda-kaito-scaler";
+/// On a ScaledObject we wrote: what its maximum was computed from.
+pub const MAX_BASIS: &str = "keda-kaito-scaler.kaito.sh/max-replicas-from";
 /// Annotations that users may set, in the order of the documentation.
 pub const USER_ANNOTATIONS: [&str; 10] = [
     AUTO_PROVISION,
@@ -72,6 +74,31 @@ pub const CA_CRT: &str = "ca.crt";
 pub const TLS_CRT: &str = "tls.crt";
 /// Key of a private key (PKCS#8 PEM) in our Secrets.
 pub const TLS_KEY: &str = "tls.key";
+/// Key of the issuing authority's private key (PKCS#8 PEM) in [`CA_SECRET`]; absent once it may no longer issue.
+pub const CA_KEY: &str = "ca.key";
+/// Key of the next authority's certificate in [`CA_SECRET`], during a rotation.
+pub const NEXT_CRT: &str = "next.crt";
+/// Key of the next authority's private key in [`CA_SECRET`], during a rotation.
+pub const NEXT_KEY: &str = "next.key";
+/// Key of the next authority's certificate signed by the present one, in [`CA_SECRET`].
+pub const CROSS_CRT: &str = "cross.crt";
+/// Key of the last client certificate issued under the authority that is being replaced, in [`CA_SECRET`].
+pub const RETIRING_CRT: &str = "retiring.crt";
+/// Where the Go reference keeps the scaler's certificate in [`SERVER_SECRET`].
+pub const REFERENCE_SERVER_CRT: &str = "server.crt";
+/// Where the Go reference keeps the scaler's private key in [`SERVER_SECRET`].
+pub const REFERENCE_SERVER_KEY: &str = "server.key";
+/// Stem of our authorities' common names; the Go reference's name is the stem without the hyphen at the end.
+pub const AUTHORITY_NAME_PREFIX: &str = "keda-kaito-scaler-ca-";
+/// Annotation on the server and client Secrets: RFC 3339 time of their last change.
+pub const PUBLISHED_ANNOTATION: &str = "keda-kaito-scaler.kaito.sh/published-at";
+/// Annotation on the server Secret late in a rotation: RFC 3339 `notBefore` of the last client certificate under the
+/// old authority. The scaler answers a caller with such a certificate, or an older one, `Unavailable` once.
+pub const RETIRING_ANNOTATION: &str = "keda-kaito-scaler.kaito.sh/retiring-client-certificate";
+/// Annotation on [`CA_SECRET`]: why its authority shall be replaced now. Each new reason is acted on once.
+pub const ROTATE_REASON_ANNOTATION: &str = "keda-kaito-scaler.kaito.sh/rotate-reason";
+/// Annotation on [`CA_SECRET`]: the reason acted on last.
+pub const ROTATED_REASON_ANNOTATION: &str = "keda-kaito-scaler.kaito.sh/rotated-reason";
 /// Annotation on the server and client Secrets: a decimal generation that grows with each change.
 pub const GENERATION_ANNOTATION: &str = "keda-kaito-scaler.kaito.sh/generation";
 /// Annotation on the ClusterTriggerAuthentication: a decimal number; a new one makes KEDA re-read its credentials.
@@ -85,6 +112,8 @@ pub const CERTMGR_LEASE: &str = "keda-kaito-scaler-certmgr";
 pub const COMPONENT_LABEL: &str = "app.kubernetes.io/component";
 /// Value of [`COMPONENT_LABEL`] on a scaler replica's Lease.
 pub const SCALER_LEASE_COMPONENT: &str = "scaler";
+/// Value of [`COMPONENT_LABEL`] on what certmgr writes.
+pub const CERTMGR_COMPONENT: &str = "certmgr";
 /// Label with the application's name.
 pub const NAME_LABEL: &str = "app.kubernetes.io/name";
 /// Lease annotation: `"true"` once the replica listens with valid credentials.
@@ -108,6 +137,15 @@ pub const PROVISIONER_FIELD_MANAGER: &str = "keda-kaito-provisioner";
 pub const CERTMGR_FIELD_MANAGER: &str = "keda-kaito-certmgr";
 /// Field manager with which every version of the Go reference wrote (operation Update).
 pub const REFERENCE_FIELD_MANAGER: &str = "keda-kaito-scaler";
+
+/// API group of KAITO's kinds.
+pub const KAITO_GROUP: &str = "kaito.sh";
+/// Versions of KAITO's kinds that we speak, the most wanted first.
+pub const KAITO_VERSIONS: [&str; 2] = ["v1beta1", "v1alpha1"];
+/// Kind of what is scaled.
+pub const INFERENCE_SET_KIND: &str = "InferenceSet";
+/// Kind of one replica.
+pub const WORKSPACE_KIND: &str = "Workspace";
 
 /// Label on KAITO's Workspaces and pods: the InferenceSet's name.
 pub const CREATED_BY_LABEL: &str = "inferenceset.kaito.sh/created-by";

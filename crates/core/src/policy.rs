@@ -1,6 +1,11 @@
 //! What a user asks for, validated: the types shared by rendering and deciding.
 //! How annotations become these is in `policy::annotations`; nothing here reads an object.
 
+pub mod annotations;
+pub mod complaint;
+mod metrics_list;
+pub mod replicas;
+
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
