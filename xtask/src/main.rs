@@ -29,3 +29,15 @@ fn main() -> ExitCode {
         ExitCode::from(testbed::FAILED_TO_START)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::Xtask;
+
+    #[test]
+    fn the_command_line_is_free_of_contradictions() {
+        Xtask::command().debug_assert();
+    }
+}

@@ -18,7 +18,7 @@ mod probe;
 mod processes;
 
 use std::ffi::OsString;
-use std::process::ExitCode;
+use std::process::{ExitCode, Stdio};
 
 use anyhow::Result;
 
@@ -74,8 +74,8 @@ pub(crate) fn run(command: Command) -> Result<ExitCode> {
             build::programs()?;
             Ok(ExitCode::SUCCESS)
         }
-        Command::Run { options, command } => launch(&options, &command),
-        Command::Up { options } => launch(&options, &[]),
+        Command::Run { options, command } => launch(&options, &command, Stdio::inherit()),
+        Command::Up { options } => launch(&options, &[], Stdio::inherit()),
         Command::Exec { pid, command } => exec::exec(pid, &command),
         Command::Enter { parent, command } => launch::enter(parent, &command),
         Command::Init { command } => bed::init(&command),
@@ -84,12 +84,7 @@ pub(crate) fn run(command: Command) -> Result<ExitCode> {
 }
 
 /// Builds what is missing and runs `command` in a new bed; without a command the bed stays until a signal.
-pub(crate) fn launch(options: &Options, command: &[OsString]) -> Result<ExitCode> {
+pub(crate) fn launch(options: &Options, command: &[OsString], stdout: Stdio) -> Result<ExitCode> {
     let plan = plan::Plan::new(options, build::programs()?, build::fleet(options)?)?;
-    launch::launch(&plan, command)
-}
-
-pub(crate) fn build() -> Result<()> {
-    build::programs()?;
-    Ok(())
+    launch::launch(&plan, command, stdout)
 }

@@ -51,7 +51,7 @@ pub(crate) fn init(command: &[OsString]) -> Result<ExitCode> {
 
     let outcome = bring_up(&plan).and_then(|()| {
         let Some((program, arguments)) = command.split_first() else {
-            announce(&plan, &number_outside.display().to_string());
+            announce(&number_outside.display().to_string());
             return reap(&plan, None);
         };
         let mut command = Command::new(program);
@@ -105,7 +105,7 @@ fn timed(what: &str, step: impl FnOnce() -> Result<()>) -> Result<()> {
 
 /// The bed's own copy of xtask keeps the scripts working while the checkout is being rebuilt.
 fn write_files(plan: &Plan) -> Result<()> {
-    fs::write(plan.path("plan.json"), serde_json::to_vec_pretty(plan)?)?;
+    fs::write(plan.path(plan::FILE), serde_json::to_vec_pretty(plan)?)?;
     fs::write(plan.path("audit-policy.json"), AUDIT_POLICY)?;
     environment::write(plan)?;
     let xtask = plan.path("xtask");
@@ -143,13 +143,10 @@ fn tell(plan: &Plan, pid: Pid, status: WaitStatus) {
     }
 }
 
-fn announce(plan: &Plan, number_outside: &str) {
-    let environment = plan.path("env");
+fn announce(number_outside: &str) {
     eprintln!(
-        "testbed: up, process {number_outside}; Ctrl-C ends it. To look inside:\n  \
-         cargo xtask testbed exec -- kubectl get pods --all-namespaces\n  \
-         nsenter --target {number_outside} --net --mount --pid sh -c '. {} && exec sh'",
-        environment.display()
+        "testbed: up as process {number_outside}; Ctrl-C ends it. To look inside:\n  \
+         cargo xtask testbed exec --pid {number_outside} -- kubectl get pods --all-namespaces"
     );
 }
 

@@ -11,6 +11,7 @@ use super::hosts::SCALER_ADDRESSES;
 use super::objects;
 use super::plan::{Part, Plan};
 use super::processes::quoted;
+use crate::workspace;
 
 /// Where the stand-in for scheduler, kubelet and vLLM takes orders.
 pub(crate) const FLEET_CONTROL: &str = "10.244.255.1:9900";
@@ -29,6 +30,7 @@ pub(crate) fn variables(plan: &Plan) -> Vec<(&'static str, String)> {
         ("CARGO_NET_OFFLINE", "true".to_owned()),
         ("TESTBED_DIR", plan.dir.display().to_string()),
         ("TESTBED_BIN", path("bin")),
+        ("TESTBED_PROGRAMS", workspace::target().join("debug").display().to_string()),
         ("TESTBED_HOSTS", path("hosts")),
         ("TESTBED_KEDA_CRDS", path(objects::KEDA_CRDS)),
         ("TESTBED_KAITO_CRDS", path(objects::KAITO_CRDS)),

@@ -35,7 +35,7 @@ pub(crate) fn exec(pid: Option<u32>, command: &[OsString]) -> Result<ExitCode> {
 
 /// Numbers of the inits: process 1 of a process namespace whose mounts show a bed's plan at this checkout's place.
 fn beds() -> Result<Vec<u32>> {
-    let plan = plan::directory().join("plan.json");
+    let plan = plan::directory().join(plan::FILE);
     let below_root = plan.strip_prefix("/").unwrap_or(&plan);
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc")? {

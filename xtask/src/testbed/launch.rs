@@ -6,7 +6,7 @@ use std::env;
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::process::CommandExt;
-use std::process::{Command, ExitCode, id};
+use std::process::{Command, ExitCode, Stdio, id};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::thread;
@@ -26,7 +26,7 @@ use super::plan::{self, Plan};
 const NOTHING_RECEIVED: i32 = 0;
 
 /// Runs `command` in a new bed and returns its exit code, or 128 + signal when a signal ended it or us.
-pub(crate) fn launch(plan: &Plan, command: &[OsString]) -> Result<ExitCode> {
+pub(crate) fn launch(plan: &Plan, command: &[OsString], stdout: Stdio) -> Result<ExitCode> {
     fs::create_dir_all(&plan.dir)?;
     let received = Arc::new(AtomicI32::new(NOTHING_RECEIVED));
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
@@ -37,6 +37,7 @@ pub(crate) fn launch(plan: &Plan, command: &[OsString]) -> Result<ExitCode> {
         .args(["testbed", "enter", &id().to_string(), "--"])
         .args(command)
         .env(plan::VARIABLE, serde_json::to_string(plan)?)
+        .stdout(stdout)
         .spawn()
         .context("starting the test bed")?;
     let between = Pid::from_child(&between);

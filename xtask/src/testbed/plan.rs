@@ -1,6 +1,8 @@
 //! What one bed consists of: the options chosen, the programs found, the paths. Made outside, handed inside as JSON.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::env;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -11,6 +13,9 @@ use crate::workspace;
 /// Carries the plan from the outside to the bed's init.
 pub(crate) const VARIABLE: &str = "XTASK_TESTBED_PLAN";
 
+/// Its name in the bed's folder.
+pub(crate) const FILE: &str = "plan.json";
+
 #[derive(clap::ValueEnum, Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
 pub(crate) enum Part {
     /// KEDA's and KAITO's CRDs, and with them both programs; `$TESTBED_DIR/install-crds` adds them later
@@ -19,7 +24,7 @@ pub(crate) enum Part {
     Keda,
     /// KAITO; `$TESTBED_DIR/start-kaito` starts it later
     Kaito,
-    /// The stand-in for scheduler, kubelet and vLLM; `$TESTBED_DIR/start fleet` starts it later
+    /// The stand-in for scheduler, kubelet and vLLM
     Fleet,
 }
 
@@ -32,8 +37,8 @@ pub(crate) struct Options {
     #[arg(long, default_value = "2s", value_name = "DURATION")]
     pub(crate) hpa_sync_period: String,
     /// Write the API server's audit log (metadata of every request); without FILE into the bed, as $TESTBED_AUDIT_LOG
-    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "")]
-    pub(crate) audit_log: Option<PathBuf>,
+    #[arg(long, value_name = "FILE")]
+    pub(crate) audit_log: Option<Option<PathBuf>>,
     /// Copy the logs of all processes into this folder when the bed ends
     #[arg(long, value_name = "DIR")]
     pub(crate) keep_logs: Option<PathBuf>,
@@ -72,8 +77,8 @@ impl Plan {
             None => drop(without.insert(Part::Fleet)),
         }
         let audit_log = match &options.audit_log {
-            Some(file) if file.as_os_str().is_empty() => Some(dir.join("audit.log")),
-            Some(file) => Some(std::path::absolute(file)?),
+            Some(None) => Some(dir.join("audit.log")),
+            Some(Some(file)) => Some(std::path::absolute(file)?),
             None => None,
         };
         let keep_logs = options.keep_logs.as_ref().map(std::path::absolute).transpose()?;
@@ -89,10 +94,10 @@ impl Plan {
         })
     }
 
-    /// The plan of the bed this process runs in.
+    /// The plan of the bed whose copy of xtask this process runs.
     pub(crate) fn of_this_bed() -> Result<Self> {
-        let file = directory().join("plan.json");
-        let text = std::fs::read(&file).with_context(|| format!("no test bed here: {} is missing", file.display()))?;
+        let file = env::current_exe()?.with_file_name(FILE);
+        let text = fs::read(&file).with_context(|| format!("no test bed here: {} is missing", file.display()))?;
         Ok(serde_json::from_slice(&text)?)
     }
 
