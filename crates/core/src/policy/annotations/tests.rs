@@ -82,7 +82,11 @@ fn simple_dialect_has_a_default_metric_and_bounds() {
 #[test]
 fn min_replicas_below_one_means_one() {
     for value in ["0", "-1", "-99999999999", "1"] {
-        assert_eq!(accepted(&[("threshold", "1"), ("min-replicas", value)]).min_replicas, 1, "{value}");
+        assert_eq!(
+            accepted(&[("threshold", "1"), ("min-replicas", value)]).min_replicas,
+            1,
+            "{value}"
+        );
     }
 }
 
@@ -145,8 +149,7 @@ fn every_invalid_value_is_complained_of_with_key_value_and_what_is_accepted() {
         };
         assert_eq!(*reason, Reason::InvalidAutoscalePolicy);
         assert!(
-            text.starts_with(&format!("scaledobject.kaito.sh/{key}: {value:?} is not accepted"))
-                && text.contains(accepted),
+            text.starts_with(&format!("scaledobject.kaito.sh/{key}: {value:?} is not accepted")) && text.contains(accepted),
             "{text}"
         );
     }
@@ -190,7 +193,12 @@ fn all_complaints_come_at_once_and_block_the_request() {
     let subjects: Vec<(&str, Reason)> = reading
         .complaints
         .iter()
-        .map(|complaint| (complaint.subject.trim_start_matches("scaledobject.kaito.sh/"), complaint.reason))
+        .map(|complaint| {
+            (
+                complaint.subject.trim_start_matches("scaledobject.kaito.sh/"),
+                complaint.reason,
+            )
+        })
         .collect();
     assert_eq!(
         subjects,
@@ -216,7 +224,12 @@ fn missing_threshold_points_to_both_dialects() {
 
 #[test]
 fn simple_annotations_beside_metrics_are_ignored_with_a_warning() {
-    let pairs = [("auto-provision", "true"), ("metrics", GAUGE), ("threshold", "ten"), ("metricName", "x")];
+    let pairs = [
+        ("auto-provision", "true"),
+        ("metrics", GAUGE),
+        ("threshold", "ten"),
+        ("metricName", "x"),
+    ];
     let reading = reading(&pairs);
     assert!(matches!(reading.request.unwrap().rule, Rule::Policy(_)));
     let reasons: Vec<Reason> = reading.complaints.iter().map(|complaint| complaint.reason).collect();
@@ -229,7 +242,10 @@ fn unknown_annotations_name_the_nearest_known_one_even_while_provisioning_is_off
     assert_eq!(reading.switch, Switch::Off);
     let text = reading.complaints[0].to_string();
     assert_eq!(reading.complaints[0].reason, Reason::UnknownAnnotation);
-    assert!(text.ends_with("nearest known one is scaledobject.kaito.sh/auto-provision"), "{text}");
+    assert!(
+        text.ends_with("nearest known one is scaledobject.kaito.sh/auto-provision"),
+        "{text}"
+    );
 }
 
 #[test]

@@ -24,7 +24,12 @@ fn faults(text: &str) -> Vec<String> {
 
 /// One metric with one field replaced.
 fn with(key: &str, value: &str) -> String {
-    let fields = [("name", "waiting"), ("type", "histogram"), ("upthreshold", "10"), ("downthreshold", "1")];
+    let fields = [
+        ("name", "waiting"),
+        ("type", "histogram"),
+        ("upthreshold", "10"),
+        ("downthreshold", "1"),
+    ];
     let mut list = String::from("-");
     for (name, usual) in fields {
         let value = if name == key { value } else { usual };

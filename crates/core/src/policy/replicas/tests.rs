@@ -105,7 +105,11 @@ fn limit_is_divided_by_the_most_nodes_of_any_own_workspace() {
 
 #[test]
 fn limit_below_one_replica_is_refused() {
-    for (limit, nodes, surge, needed) in [(1, &[2][..], false, "at least 2"), (1, &[1], true, "at least 2"), (3, &[2], true, "at least 4")] {
+    for (limit, nodes, surge, needed) in [
+        (1, &[2][..], false, "at least 2"),
+        (1, &[1], true, "at least 2"),
+        (3, &[2], true, "at least 4"),
+    ] {
         let fleet = Fleet {
             limit,
             nodes,
@@ -172,19 +176,65 @@ fn more_nodes_per_replica_alone_never_lower_the_maximum_below_the_replicas() {
         ("kept at the replicas", grown(5), before(6, Some(nodes(6, 1))), 5, true),
         ("follows them down", grown(4), before(5, Some(nodes(6, 1))), 4, true),
         ("and rests at the limit", grown(3), before(4, Some(nodes(6, 1))), 3, false),
-        ("never above what was allowed", grown(50), before(6, Some(nodes(6, 1))), 6, true),
-        ("a lowered limit takes effect", grown(5), before(7, Some(nodes(7, 1))), 3, false),
-        ("a raised limit lowers nothing", grown(5), before(5, Some(nodes(5, 1))), 5, true),
-        ("a removed annotation takes effect", grown(5), before(7, Some(Basis::Annotation)), 3, false),
-        ("an upgrade from the reference sheds nothing", grown(5), before(6, None), 5, true),
+        (
+            "never above what was allowed",
+            grown(50),
+            before(6, Some(nodes(6, 1))),
+            6,
+            true,
+        ),
+        (
+            "a lowered limit takes effect",
+            grown(5),
+            before(7, Some(nodes(7, 1))),
+            3,
+            false,
+        ),
+        (
+            "a raised limit lowers nothing",
+            grown(5),
+            before(5, Some(nodes(5, 1))),
+            5,
+            true,
+        ),
+        (
+            "a removed annotation takes effect",
+            grown(5),
+            before(7, Some(Basis::Annotation)),
+            3,
+            false,
+        ),
+        (
+            "an upgrade from the reference sheds nothing",
+            grown(5),
+            before(6, None),
+            5,
+            true,
+        ),
         ("nothing to keep at first", grown(5), None, 3, false),
-        ("unchanged nodes allow no more", grown(5), before(3, Some(nodes(6, 2))), 3, false),
-        ("what was kept for the reference stays kept", grown(4), before(5, Some(nodes(6, 2))), 4, true),
+        (
+            "unchanged nodes allow no more",
+            grown(5),
+            before(3, Some(nodes(6, 2))),
+            3,
+            false,
+        ),
+        (
+            "what was kept for the reference stays kept",
+            grown(4),
+            before(5, Some(nodes(6, 2))),
+            4,
+            true,
+        ),
     ] {
         let (found, complaints) = fleet.find(&request(1, None), previous);
         assert_eq!(max(&found), Some(expected), "{name}");
         let reasons: Vec<Reason> = complaints.iter().map(|complaint| complaint.reason).collect();
-        let warning = if warned { vec![Reason::NodeCountLimitExceeded] } else { vec![] };
+        let warning = if warned {
+            vec![Reason::NodeCountLimitExceeded]
+        } else {
+            vec![]
+        };
         assert_eq!(reasons, warning, "{name}");
     }
 }
@@ -220,7 +270,9 @@ fn what_was_kept_is_remembered_until_the_limit_is_kept_again() {
     let mut seen = Vec::new();
     for replicas in [6, 6, 5, 3, 6] {
         let (found, _) = fleet(replicas).find(&request(1, None), Some(previous));
-        let Replicas::Bounds(bounds) = found else { panic!("{found:?}") };
+        let Replicas::Bounds(bounds) = found else {
+            panic!("{found:?}")
+        };
         seen.push(bounds.max);
         previous = Previous {
             max: bounds.max,
@@ -243,7 +295,13 @@ fn basis_is_read_back_as_it_was_written() {
     ] {
         assert_eq!(basis.to_string().parse(), Ok(basis));
     }
-    for text in ["", "5/1", "nodeCountLimit=5", "nodeCountLimit=5 nodesPerReplica=0", "nodeCountLimit=5 nodesPerReplica=1 x"] {
+    for text in [
+        "",
+        "5/1",
+        "nodeCountLimit=5",
+        "nodeCountLimit=5 nodesPerReplica=0",
+        "nodeCountLimit=5 nodesPerReplica=1 x",
+    ] {
         assert_eq!(text.parse::<Basis>(), Err(()), "{text:?}");
     }
 }
