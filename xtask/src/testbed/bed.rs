@@ -4,6 +4,7 @@
 use std::env;
 use std::ffi::OsString;
 use std::fs;
+use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
@@ -150,7 +151,7 @@ fn announce(number_outside: &str) {
     );
 }
 
-fn keep_logs(plan: &Plan, folder: &std::path::Path) -> Result<()> {
+fn keep_logs(plan: &Plan, folder: &Path) -> Result<()> {
     fs::create_dir_all(folder)?;
     for entry in fs::read_dir(plan.path("logs"))? {
         let entry = entry?;

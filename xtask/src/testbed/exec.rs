@@ -1,10 +1,11 @@
 //! Finds the beds of this checkout that are up, by looking at processes (no file says so, hence none can be stale),
 //! and enters one.
 
+use std::env;
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
@@ -29,7 +30,7 @@ pub(crate) fn exec(pid: Option<u32>, command: &[OsString]) -> Result<ExitCode> {
     nsenter
         .args(["--", "sh", "-c", script, "sh"])
         .arg(plan::directory().join("env"));
-    Err(nsenter.arg(std::env::current_dir()?).args(command).exec())
+    Err(nsenter.arg(env::current_dir()?).args(command).exec())
         .context("running nsenter (of util-linux), which entering a test bed needs")
 }
 
@@ -50,7 +51,7 @@ fn beds() -> Result<Vec<u32>> {
     Ok(found)
 }
 
-fn is_init(process: &std::path::Path) -> bool {
+fn is_init(process: &Path) -> bool {
     let Ok(status) = fs::read_to_string(process.join("status")) else {
         return false;
     };

@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -147,11 +147,11 @@ fn pid_of(plan: &Plan, name: &str) -> Option<Pid> {
     test_kill_process(pid).is_ok().then_some(pid)
 }
 
-fn pid_file(plan: &Plan, name: &str) -> std::path::PathBuf {
+fn pid_file(plan: &Plan, name: &str) -> PathBuf {
     plan.path(format!("run/{name}.pid"))
 }
 
-fn script_of(plan: &Plan, name: &str) -> std::path::PathBuf {
+fn script_of(plan: &Plan, name: &str) -> PathBuf {
     plan.path(format!("run/{name}.sh"))
 }
 
