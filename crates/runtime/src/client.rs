@@ -1,6 +1,7 @@
 //! Kubernetes clients: one for long watches, one whose calls all end within a deadline.
 //! It finds the cluster; it sends no request itself.
 
+use std::error::Error as _;
 use std::time::Duration;
 
 use http::{Request, Response};
@@ -74,6 +75,25 @@ pub fn bounded(client: Client) -> Client {
         .retry(RetryPolicy::default())
         .service_fn(move |request| whole(client.clone(), request));
     Client::new(service, namespace)
+}
+
+/// An error of a call in one line, with its causes and without kube's debug dump of the answer.
+#[must_use]
+pub fn describe(error: &kube::Error) -> String {
+    if let kube::Error::Api(status) = error {
+        return format!("{} {}: {}", status.code, status.reason, status.message);
+    }
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let reason = error.to_string();
+        if !text.contains(&reason) {
+            text.push_str(": ");
+            text.push_str(&reason);
+        }
+        cause = error.source();
+    }
+    text
 }
 
 async fn whole(client: Client, request: Request<Body>) -> Result<Response<Body>, BoxError> {

@@ -9,6 +9,7 @@ use kube::core::{ApiResource, GroupVersion};
 use kube::{Client, Error};
 use tokio_util::sync::CancellationToken;
 
+use crate::client::describe;
 use crate::readiness::Gate;
 
 /// A kind, and the versions of it that the program can work with, most wanted first.
@@ -91,7 +92,7 @@ pub async fn changed(client: &Client, wanted: &[GroupKindWanted], current: &[Api
                 Ok(Some(to)) if to == *from => *absent = false,
                 Ok(None) if !*absent => *absent = true,
                 Ok(to) => return Changed { from: from.clone(), to },
-                Err(error) => tracing::debug!(%error, kind = kind.kind, "failed to look up a kind"),
+                Err(error) => tracing::debug!(error = describe(&error), kind = kind.kind, "failed to look up a kind"),
             }
         }
     }
@@ -104,7 +105,7 @@ async fn all_served(client: &Client, wanted: &[GroupKindWanted]) -> Result<Vec<A
         match served(client, kind).await {
             Ok(Some(resource)) => found.push(resource),
             Ok(None) => missing.push(format!("{}.{} ({})", kind.kind, kind.group, kind.versions.join(" or "))),
-            Err(error) => return Err(format!("cannot ask the API server for its kinds: {}", brief(&error))),
+            Err(error) => return Err(format!("cannot ask the API server for its kinds: {}", describe(&error))),
         }
     }
     if missing.is_empty() {
@@ -139,14 +140,6 @@ pub async fn served(client: &Client, wanted: &GroupKindWanted) -> Result<Option<
         }
     }
     Ok(None)
-}
-
-fn brief(error: &Error) -> String {
-    match error {
-        Error::Api(status) => format!("{} {}", status.code, status.reason),
-        Error::Service(error) => error.to_string(),
-        other => other.to_string(),
-    }
 }
 
 async fn unless_cancelled<T>(future: impl Future<Output = T>, shutdown: &CancellationToken) -> Option<T> {

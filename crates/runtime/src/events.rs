@@ -15,6 +15,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use tokio::time::Instant;
 
+use crate::client::describe;
 use crate::metrics::SharedRegistry;
 use budget::Budget;
 
@@ -96,7 +97,7 @@ impl Recorder {
         let api: Api<Event> = Api::namespaced(self.inner.client.clone(), &namespace);
         let error = match tokio::time::timeout(DEADLINE, api.create(&PostParams::default(), &event)).await {
             Ok(Ok(_)) => return self.count("published"),
-            Ok(Err(error)) => error.to_string(),
+            Ok(Err(error)) => describe(&error),
             Err(_elapsed) => format!("no answer within {} s", DEADLINE.as_secs()),
         };
         self.budget(|budget| budget.forget(&key));

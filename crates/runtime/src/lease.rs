@@ -67,9 +67,9 @@ impl LeaseConfig {
         })
     }
 
-    /// Two tries at least fit into the renew deadline.
+    /// Leaves time for a second try.
     fn call_deadline(&self) -> Duration {
-        (self.renew_deadline / 2).saturating_sub(self.retry_period / 2)
+        self.renew_deadline / 2
     }
 }
 

@@ -8,10 +8,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use kube::Api;
 use kube::api::PostParams;
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::decide::{Decision, Observation, decide};
 use super::{Error, LeaseConfig};
+use crate::client::describe;
 
 /// A release that takes longer helps nobody: the standby would see the lease expire.
 const RELEASE_DEADLINE: Duration = Duration::from_secs(2);
@@ -77,26 +78,34 @@ impl<'a> Elector<'a> {
                     reason,
                 };
             }
-            reason = match self.write().await {
-                Ok(()) => {
+            // A try that is cut off may have been applied; the next one then meets a conflict and looks.
+            match timeout_at(lost_at, self.renew()).await {
+                Ok(Ok(None)) => {
                     held = sent;
                     extend.send_replace(held + self.config.duration);
-                    continue;
                 }
-                Err(Failure::Conflict) => match self.observe().await {
-                    Ok(()) => match self.other_holder() {
-                        Some(holder) => {
-                            return Error::Taken {
-                                name: self.config.name.clone(),
-                                holder,
-                            };
-                        }
-                        None => "the lease changed under us".to_owned(),
-                    },
-                    Err(error) => error,
-                },
-                Err(Failure::Other(error)) => error,
-            };
+                Ok(Ok(Some(holder))) => {
+                    let name = self.config.name.clone();
+                    return Error::Taken { name, holder };
+                }
+                Ok(Err(error)) => reason = error,
+                Err(_elapsed) => NO_ANSWER.clone_into(&mut reason),
+            }
+        }
+    }
+
+    /// One try to renew: done, held by another, or failed.
+    async fn renew(&mut self) -> Result<Option<String>, String> {
+        match self.write().await {
+            Ok(()) => Ok(None),
+            Err(Failure::Other(error)) => Err(error),
+            Err(Failure::Conflict) => {
+                self.observe().await?;
+                match self.other_holder() {
+                    Some(holder) => Ok(Some(holder)),
+                    None => Err("the lease changed under us".to_owned()),
+                }
+            }
         }
     }
 
@@ -121,7 +130,7 @@ impl<'a> Elector<'a> {
                 ..lease
             };
             let written = self.api.replace(&self.config.name, &PostParams::default(), &released).await;
-            written.map(|_| true).map_err(|error| error.to_string())
+            written.map(|_| true).map_err(|error| describe(&error))
         };
         match timeout(RELEASE_DEADLINE, release).await {
             Ok(Ok(true)) => tracing::info!(lease = self.config.name, "released the lease"),
@@ -143,7 +152,7 @@ impl<'a> Elector<'a> {
         let read = timeout(self.config.call_deadline(), self.api.get_opt(&self.config.name)).await;
         let lease = match read {
             Ok(Ok(lease)) => lease,
-            Ok(Err(error)) => return Err(error.to_string()),
+            Ok(Err(error)) => return Err(describe(&error)),
             Err(_elapsed) => return Err(NO_ANSWER.to_owned()),
         };
         self.remember(lease);
@@ -201,7 +210,7 @@ impl<'a> Elector<'a> {
                 Ok(())
             }
             Ok(Err(kube::Error::Api(status))) if matches!(status.code, 404 | 409) => Err(Failure::Conflict),
-            Ok(Err(error)) => Err(Failure::Other(error.to_string())),
+            Ok(Err(error)) => Err(Failure::Other(describe(&error))),
             Err(_elapsed) => Err(Failure::Other(NO_ANSWER.to_owned())),
         }
     }

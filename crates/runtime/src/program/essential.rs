@@ -71,7 +71,7 @@ impl Essential {
                 let (name, result) = self.name(ended);
                 if let Err(error) = result {
                     tracing::warn!(task = name, error = %format_args!("{error:#}"), "essential task failed while stopping");
-                    failure.get_or_insert(error.context(format!("task {name:?} failed while stopping")));
+                    failure.get_or_insert_with(|| error.context(format!("essential task {name:?} failed while stopping")));
                 }
             }
         })

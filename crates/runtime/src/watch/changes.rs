@@ -147,3 +147,72 @@ impl<K> fmt::Debug for Changes<K> {
         formatter.debug_struct("Changes").field("queued", &queued).finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use futures::FutureExt;
+    use k8s_openapi::api::core::v1::ConfigMap;
+
+    use super::{Change, channel};
+
+    fn map(name: &str, uid: &str, version: &str) -> Arc<ConfigMap> {
+        let mut map = ConfigMap::default();
+        map.metadata.name = Some(name.to_owned());
+        map.metadata.uid = Some(uid.to_owned());
+        map.metadata.resource_version = Some(version.to_owned());
+        Arc::new(map)
+    }
+
+    fn version(change: &Change<ConfigMap>) -> &str {
+        change.object().metadata.resource_version.as_deref().unwrap()
+    }
+
+    #[tokio::test]
+    async fn unread_change_is_replaced_by_a_later_one_of_the_same_object() {
+        let (push, mut changes) = channel();
+        push.push(Change::Applied(map("a", "1", "1"))).await;
+        push.push(Change::Applied(map("b", "2", "2"))).await;
+        push.push(Change::Applied(map("a", "1", "3"))).await;
+        assert_eq!(version(&changes.next().await.unwrap()), "3");
+        assert_eq!(version(&changes.next().await.unwrap()), "2");
+        assert!(changes.next().now_or_never().is_none());
+    }
+
+    #[tokio::test]
+    async fn deletion_of_a_predecessor_is_kept_beside_its_successor() {
+        let (push, mut changes) = channel();
+        push.push(Change::Deleted(map("a", "1", "1"))).await;
+        push.push(Change::Applied(map("a", "2", "2"))).await;
+        assert!(matches!(changes.next().await, Some(Change::Deleted(_))));
+        assert!(matches!(changes.next().await, Some(Change::Applied(_))));
+    }
+
+    #[tokio::test]
+    async fn reader_is_woken_and_sees_the_end() {
+        let (push, mut changes) = channel();
+        let reader = tokio::spawn(async move {
+            let mut read = 0;
+            while changes.next().await.is_some() {
+                read += 1;
+            }
+            read
+        });
+        for n in 0..100 {
+            push.push(Change::Applied(map("a", &n.to_string(), "1"))).await;
+            tokio::task::yield_now().await;
+        }
+        drop(push);
+        assert_eq!(reader.await.unwrap(), 100);
+    }
+
+    #[tokio::test]
+    async fn nothing_is_kept_once_nobody_reads() {
+        let (push, changes) = channel();
+        push.push(Change::Applied(map("a", "1", "1"))).await;
+        drop(changes);
+        push.push(Change::Applied(map("b", "2", "2"))).await;
+        assert!(push.queue.lock().latest.is_empty());
+    }
+}

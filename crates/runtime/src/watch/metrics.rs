@@ -1,5 +1,6 @@
 //! What supervised watches report about themselves, by kind.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -95,15 +96,20 @@ impl Collector for Views {
         let views = self.views.lock().unwrap_or_else(PoisonError::into_inner);
         let mut family = encoder.encode_descriptor(
             "watch_unconfirmed",
-            "Time since the view of a kind was last known to be current; absent before its first complete list",
+            "Time since the view of a kind was last known to be current, the longest of its watches; absent before the first complete list",
             Some(&Unit::Seconds),
             MetricType::Gauge,
         )?;
+        let mut oldest = BTreeMap::new();
         for (kind, freshness) in views.iter() {
             if let Some(age) = freshness.confirmed_age(now) {
-                let labels = [("kind", kind.as_str())];
-                ConstGauge::new(age.as_secs_f64()).encode(family.encode_family(&labels)?)?;
+                let known = oldest.entry(kind.as_str()).or_insert(age);
+                *known = age.max(*known);
             }
+        }
+        for (kind, age) in oldest {
+            let labels = [("kind", kind)];
+            ConstGauge::new(age.as_secs_f64()).encode(family.encode_family(&labels)?)?;
         }
         Ok(())
     }

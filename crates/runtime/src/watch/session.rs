@@ -15,6 +15,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::WatchConfig;
 use super::view::View;
+use crate::client::describe;
 
 /// A watch that the server does not end in time is dead after this.
 const IDLE_MARGIN: Duration = Duration::from_secs(5);
@@ -34,7 +35,7 @@ where
     config: WatchConfig,
     view: View<K>,
     pauses: ExponentialBackoff,
-    said: String,
+    interruptions: u32,
 }
 
 /// Where the next list may be read from.
@@ -73,7 +74,7 @@ where
             config,
             view,
             pauses: pauses(),
-            said: String::new(),
+            interruptions: 0,
         }
     }
 
@@ -92,7 +93,7 @@ where
                     if code(&error).is_some_and(|code| matches!(code, 410 | 504)) {
                         from = From::Quorum;
                     }
-                    self.pause(&error.to_string(), retry_after(&error)).await;
+                    self.pause(&describe(&error), retry_after(&error)).await;
                     continue;
                 }
                 Err(_elapsed) => {
@@ -111,7 +112,7 @@ where
         loop {
             let opened = Instant::now();
             let ended = self.watch(&mut version, resync).await;
-            let healthy = opened.elapsed() >= HEALTHY.min(self.config.server_timeout);
+            let healthy = opened.elapsed() >= HEALTHY.min(self.config.server_timeout) && !matches!(ended, Ended::Silent);
             if healthy {
                 self.recovered();
             }
@@ -120,11 +121,11 @@ where
                 Ended::InTime => self.pause("the server ends watches at once", None).await,
                 Ended::Silent => {
                     self.view.meters.restarted("silent");
-                    tracing::warn!(kind = self.view.meters.kind, "a watch fell silent, opening another");
+                    self.interrupted("a watch fell silent");
                 }
                 Ended::Refused(error) => {
                     self.view.meters.restarted("refused");
-                    self.pause(&error.to_string(), retry_after(&error)).await;
+                    self.pause(&describe(&error), retry_after(&error)).await;
                 }
                 Ended::Failed(error) => {
                     self.view.meters.restarted("failed");
@@ -231,23 +232,32 @@ where
     }
 
     async fn pause(&mut self, reason: &str, at_least: Option<Duration>) {
-        if self.said != reason {
-            tracing::warn!(kind = self.view.meters.kind, reason, "a watch is interrupted, trying again");
-            reason.clone_into(&mut self.said);
-        }
+        self.interrupted(reason);
         let pause = self.pauses.next().unwrap_or(LONGEST_PAUSE);
         tokio::time::sleep(pause.max(at_least.unwrap_or_default())).await;
     }
 
+    fn interrupted(&mut self, reason: &str) {
+        let kind = &self.view.meters.kind;
+        self.interruptions = self.interruptions.saturating_add(1);
+        match self.interruptions {
+            1 => tracing::info!(kind, reason, "a watch is interrupted, trying again"),
+            LASTING => tracing::warn!(kind, reason, "a watch stays interrupted"),
+            _ => tracing::debug!(kind, reason, "a watch is interrupted again"),
+        }
+    }
+
     fn recovered(&mut self) {
         self.pauses = pauses();
-        if !self.said.is_empty() {
-            self.said.clear();
+        if self.interruptions > 0 {
+            self.interruptions = 0;
             tracing::info!(kind = self.view.meters.kind, "a watch works again");
         }
     }
 }
 
+/// Interruptions in a row, half a minute and more of them, that someone should look at.
+const LASTING: u32 = 5;
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 fn pauses() -> ExponentialBackoff {
@@ -263,15 +273,15 @@ fn refused(error: Error) -> Ended {
     match code(&error) {
         Some(410 | 504) => Ended::Gone,
         Some(_) => Ended::Refused(error),
-        None => Ended::Failed(error.to_string()),
+        None => Ended::Failed(describe(&error)),
     }
 }
 
 fn code(error: &Error) -> Option<u16> {
-    match error {
-        Error::Api(status) => Some(status.code),
-        _ => None,
-    }
+    let Error::Api(status) = error else {
+        return None;
+    };
+    Some(status.code)
 }
 
 fn retry_after(error: &Error) -> Option<Duration> {
