@@ -19,7 +19,11 @@ fn run_on(input: &[u8]) -> (String, String, ExitCode) {
 
 #[test]
 fn every_good_line_gets_one_record_in_order() {
-    let input = format!("{}\n\n{}", one_line(), one_line().replace("\"threshold\": 10", "\"threshold\": 20"));
+    let input = format!(
+        "{}\n\n{}",
+        one_line(),
+        one_line().replace("\"threshold\": 10", "\"threshold\": 20")
+    );
     let (out, errors, code) = run_on(input.as_bytes());
     assert_eq!(errors, "");
     assert_eq!(code, ExitCode::SUCCESS);

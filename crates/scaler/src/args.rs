@@ -1,0 +1,193 @@
+//! The program's flags and what they must be like together.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use keda_kaito_core::trigger::PORTS_ALLOWED_BY_DEFAULT;
+use keda_kaito_runtime::args::{CommonArgs, Identity, duration};
+use keda_kaito_runtime::error::ConfigError;
+
+/// KEDA external scaler for KAITO InferenceSets: scrapes their vLLM pods itself and tells KEDA how far to scale
+#[derive(Parser, Clone, Debug)]
+#[command(name = "scaler", version, args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    #[command(flatten)]
+    pub args: ScalerArgs,
+}
+
+/// What else the binary can do.
+#[derive(Subcommand, Clone, Debug)]
+pub enum Command {}
+
+/// Flags of the serving program.
+#[derive(Args, Clone, Debug)]
+pub struct ScalerArgs {
+    #[command(flatten)]
+    pub common: CommonArgs,
+    #[command(flatten)]
+    pub serve: ServeArgs,
+    #[command(flatten)]
+    pub scrape: ScrapeArgs,
+}
+
+/// Who may call, and where.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Serving")]
+pub struct ServeArgs {
+    /// Namespace of KEDA and of the Secret keda-kaito-scaler-server-certs; defaults to POD_NAMESPACE, else keda
+    #[arg(long, env = "WORKING_NAMESPACE", value_name = "NAMESPACE")]
+    pub working_namespace: Option<String>,
+
+    /// Address that serves KEDA's gRPC calls; it opens once valid credentials are there
+    #[arg(long, env = "GRPC_ADDRESS", default_value = "0.0.0.0:10450")]
+    pub grpc_address: SocketAddr,
+
+    /// Domain of the cluster, for the default of --client-uri
+    #[arg(long, env = "CLUSTER_DOMAIN", default_value = "cluster.local", value_name = "DOMAIN")]
+    pub cluster_domain: String,
+
+    /// URI that a client certificate issued by certmgr must carry; may be given several times
+    /// [default: spiffe://<cluster domain>/ns/<working namespace>/sa/keda-operator]
+    #[arg(long, env = "CLIENT_URI", value_name = "URI", value_delimiter = ',')]
+    pub client_uri: Vec<String>,
+}
+
+/// What is scraped, how often, how much of it.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Scraping")]
+pub struct ScrapeArgs {
+    /// Time between two scrapes of a replica, 1s to 60s
+    #[arg(long, env = "SCRAPE_INTERVAL", default_value = "15s", value_parser = duration, value_name = "DURATION")]
+    pub scrape_interval: Duration,
+
+    /// How long a replica may be pending before it stops holding back decisions
+    #[arg(long, env = "REPLICA_DEADLINE", default_value = "30m", value_parser = duration, value_name = "DURATION")]
+    pub replica_deadline: Duration,
+
+    /// Most replicas scraped; further ones stay unscraped, and say so in an Event
+    #[arg(long, env = "MAX_TARGETS", default_value_t = 20_000, value_name = "COUNT")]
+    pub max_targets: usize,
+
+    /// Most replicas scraped in one namespace
+    #[arg(long, env = "MAX_TARGETS_PER_NAMESPACE", default_value_t = 500, value_name = "COUNT")]
+    pub max_targets_per_namespace: usize,
+
+    /// Ports that a trigger's metricPort may name (80 stands for port 5000 of the pod)
+    #[arg(
+        long,
+        env = "SCRAPE_PORTS",
+        value_name = "PORT",
+        value_delimiter = ',',
+        default_values_t = PORTS_ALLOWED_BY_DEFAULT
+    )]
+    pub scrape_ports: Vec<u16>,
+
+    /// Scrape pods whose address is a loopback address: for test beds on one machine only
+    #[arg(long, env = "ALLOW_LOOPBACK_TARGETS")]
+    pub allow_loopback_targets: bool,
+}
+
+impl ServeArgs {
+    /// The namespace of KEDA and of the Secrets.
+    pub fn working_namespace(&self, identity: &Identity) -> String {
+        self.working_namespace
+            .clone()
+            .or_else(|| identity.namespace.clone())
+            .unwrap_or_else(|| "keda".to_owned())
+    }
+
+    /// The URIs of which a client certificate of ours must have one.
+    pub fn client_uris(&self, working_namespace: &str) -> Vec<String> {
+        if self.client_uri.is_empty() {
+            let domain = &self.cluster_domain;
+            return vec![format!("spiffe://{domain}/ns/{working_namespace}/sa/keda-operator")];
+        }
+        self.client_uri.clone()
+    }
+}
+
+impl ScalerArgs {
+    /// Checks what clap cannot.
+    ///
+    /// # Errors
+    /// Names the flag and quotes its value.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let interval = self.scrape.scrape_interval;
+        if !(Duration::from_secs(1)..=Duration::from_secs(60)).contains(&interval) {
+            return Err(ConfigError::new(format!(
+                "--scrape-interval {interval:?} must be from 1s to 60s"
+            )));
+        }
+        if self.scrape.replica_deadline < Duration::from_secs(1) {
+            let deadline = self.scrape.replica_deadline;
+            return Err(ConfigError::new(format!(
+                "--replica-deadline {deadline:?} must be at least 1s"
+            )));
+        }
+        if self.scrape.scrape_ports.contains(&0) {
+            return Err(ConfigError::new("--scrape-ports: 0 is not a port"));
+        }
+        if let Some(uri) = self.serve.client_uri.iter().find(|uri| !uri.contains("://")) {
+            return Err(ConfigError::new(format!(
+                "--client-uri {uri:?} is not a URI such as spiffe://domain/path"
+            )));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, Parser};
+
+    use super::*;
+
+    fn parse(flags: &[&str]) -> ScalerArgs {
+        Cli::try_parse_from([&["scaler"], flags].concat()).unwrap().args
+    }
+
+    #[test]
+    fn flags_are_consistent_and_defaults_are_valid() {
+        Cli::command().debug_assert();
+        let args = parse(&[]);
+        args.validate().unwrap();
+        assert_eq!(args.scrape.scrape_ports, PORTS_ALLOWED_BY_DEFAULT);
+    }
+
+    #[test]
+    fn bad_values_are_named() {
+        for (flags, message) in [
+            (["--scrape-interval", "0s"], "--scrape-interval 0ns must be from 1s to 60s"),
+            (["--scrape-interval", "2m"], "--scrape-interval 120s must be from 1s to 60s"),
+            (["--replica-deadline", "10ms"], "--replica-deadline 10ms must be at least 1s"),
+            (["--scrape-ports", "80,0"], "--scrape-ports: 0 is not a port"),
+            (
+                ["--client-uri", "keda"],
+                "--client-uri \"keda\" is not a URI such as spiffe://domain/path",
+            ),
+        ] {
+            assert_eq!(parse(&flags).validate().unwrap_err().to_string(), message);
+        }
+    }
+
+    #[test]
+    fn callers_default_to_the_operator_of_the_working_namespace() {
+        let identity = Identity {
+            name: "scaler-0".to_owned(),
+            namespace: Some("release".to_owned()),
+        };
+        let serve = parse(&["--cluster-domain", "example.test"]).serve;
+        let namespace = serve.working_namespace(&identity);
+        assert_eq!(namespace, "release");
+        assert_eq!(
+            serve.client_uris(&namespace),
+            ["spiffe://example.test/ns/release/sa/keda-operator"]
+        );
+        let serve = parse(&["--working-namespace", "keda", "--client-uri", "spiffe://a/b,spiffe://c/d"]).serve;
+        assert_eq!(serve.working_namespace(&identity), "keda");
+        assert_eq!(serve.client_uris("keda"), ["spiffe://a/b", "spiffe://c/d"]);
+    }
+}

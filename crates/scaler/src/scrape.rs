@@ -1,0 +1,132 @@
+//! One scrape of one target: the filtered form where the server knows it, else the whole page. What was learnt about
+//! the form is handed back for the next time. When to scrape, and what the numbers mean, is decided elsewhere.
+
+mod error;
+mod exchange;
+mod tls;
+
+use std::fmt::Write;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use keda_kaito_core::exposition::{self, Exposition, Selection};
+use keda_kaito_core::trigger::Endpoint;
+use tokio::time::Instant;
+
+pub use error::ScrapeError;
+pub use exchange::MAX_BODY;
+
+use exchange::Ask;
+
+/// What to read at one kind of endpoint; shared by all replicas of an InferenceSet.
+#[derive(Debug)]
+pub struct Page {
+    pub endpoint: Endpoint,
+    pub selection: Selection,
+    full: String,
+    filtered: String,
+}
+
+/// Which form of the page a target is known to serve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// `<path>/?name[]=…`: the Python client's handler with only the wanted samples.
+    Filtered,
+    /// `<path>`: everything.
+    Full,
+}
+
+/// What one scrape brought.
+#[derive(Debug)]
+pub struct Scraped {
+    pub exposition: Exposition,
+    /// The form in which wanted samples were found, if any were.
+    pub form: Option<Form>,
+    /// When the answer was complete.
+    pub at: Instant,
+    /// The whole page, if that is what was read last: for hints about names that are not on it.
+    pub full_body: Option<Bytes>,
+}
+
+impl Page {
+    /// Prepares the requests for an endpoint.
+    pub fn new(endpoint: Endpoint, selection: Selection) -> Self {
+        // `<path>/` without a filter would compute the whole page on the server's event loop.
+        let full = match endpoint.path.trim_end_matches('/') {
+            "" => "/".to_owned(),
+            path => path.to_owned(),
+        };
+        let mut filtered = format!("{}/", full.trim_end_matches('/'));
+        for (index, name) in selection.sample_names().enumerate() {
+            let separator = if index == 0 { '?' } else { '&' };
+            // Writing to a String cannot fail.
+            let _written = write!(filtered, "{separator}name[]={name}");
+        }
+        Self {
+            endpoint,
+            selection,
+            full,
+            filtered,
+        }
+    }
+}
+
+/// Scrapes `address`. `unchanged` says whether the address still belongs to the pod it was taken from; it is asked
+/// before every connection and before a body is used.
+///
+/// # Errors
+/// Nothing usable came: see [`ScrapeError`]. A page without any wanted sample is no error.
+pub async fn scrape(
+    address: SocketAddr,
+    page: Arc<Page>,
+    known: Option<Form>,
+    unchanged: impl Fn() -> bool,
+) -> Result<Scraped, ScrapeError> {
+    let timeout = page.endpoint.timeout;
+    let deadline = Instant::now() + timeout;
+    let fetch = async |path_and_query: &str| {
+        if !unchanged() {
+            return Err(ScrapeError::PodChanged);
+        }
+        let ask = Ask {
+            address,
+            protocol: page.endpoint.protocol,
+            path_and_query,
+            timeout,
+            deadline,
+        };
+        let body = exchange::get(ask).await?;
+        if !unchanged() {
+            return Err(ScrapeError::PodChanged);
+        }
+        let exposition = exposition::read(&body, &page.selection)?;
+        Ok((exposition, body, Instant::now()))
+    };
+    if known != Some(Form::Full) {
+        match fetch(&page.filtered).await {
+            Ok((exposition, _body, at)) if exposition.has_wanted() => {
+                return Ok(Scraped {
+                    exposition,
+                    form: Some(Form::Filtered),
+                    at,
+                    full_body: None,
+                });
+            }
+            // An empty answer to the filter says nothing about the page.
+            Ok(_) => {}
+            Err(error) if error.is_answer() => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let (exposition, body, at) = fetch(&page.full).await?;
+    Ok(Scraped {
+        form: exposition.has_wanted().then_some(Form::Full),
+        exposition,
+        at,
+        full_body: Some(body),
+    })
+}
+
+#[cfg(test)]
+mod tests;
