@@ -2,6 +2,8 @@
 //! and handles for the test bed's API server, for KEDA and for the programs under test. No test lives here.
 
 pub mod bed;
+pub mod cases;
+pub mod demo;
 pub mod fleet;
 pub mod fleet_client;
 pub mod http_get;

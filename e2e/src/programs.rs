@@ -215,6 +215,17 @@ impl Program {
         kill_process(pid, signal).with_context(|| format!("signalling {}", self.start.pod))
     }
 
+    /// Lets it run on without this handle; the bed ends it.
+    pub fn leave_running(self) {
+        std::mem::forget(self);
+    }
+
+    /// Its process id, until it has ended.
+    #[must_use]
+    pub fn id(&self) -> Option<u32> {
+        self.child.id()
+    }
+
     /// The last lines of its log.
     #[must_use]
     pub fn log_end(&self) -> String {

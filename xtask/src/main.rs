@@ -1,6 +1,7 @@
 //! Repository automation, run as `cargo xtask`. Only arguments and dispatch are here.
 #![expect(clippy::print_stderr, reason = "a command line tool: the terminal is its output")]
 
+mod demo;
 mod test;
 mod testbed;
 mod workspace;
@@ -12,6 +13,8 @@ use clap::Parser;
 #[derive(Parser)]
 #[command(about = "Automation of this repository", disable_help_subcommand = true)]
 enum Xtask {
+    /// Show the product working: a real control plane, the three programs, load, replicas that follow it
+    Demo(demo::Options),
     /// Run every test: the crates' own, then the cluster tests inside a test bed
     Test(test::Options),
     /// A throwaway control plane with KEDA and KAITO, as plain processes in private namespaces
@@ -21,6 +24,7 @@ enum Xtask {
 
 fn main() -> ExitCode {
     let outcome = match Xtask::parse() {
+        Xtask::Demo(options) => demo::run(&options),
         Xtask::Test(options) => test::run(&options),
         Xtask::Testbed(command) => testbed::run(command),
     };
