@@ -14,6 +14,7 @@ use crate::moment::Moment;
 use crate::window::ReplicaSeries;
 
 pub use classify::classify;
+pub(crate) use classify::is_fresh;
 
 /// What is known of one Workspace owned by the InferenceSet.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -163,7 +164,10 @@ impl<'v, 'a> Fleet<'v, 'a> {
     }
 
     fn of(&self, wanted: impl Fn(Class) -> bool) -> impl Iterator<Item = &'v ReplicaView<'a>> {
-        self.members.iter().filter(move |member| wanted(member.class)).map(|member| member.view)
+        self.members
+            .iter()
+            .filter(move |member| wanted(member.class))
+            .map(|member| member.view)
     }
 }
 

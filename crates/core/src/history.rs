@@ -103,7 +103,7 @@ impl History {
     }
 
     /// Since when the samples come from exactly these `members` (sorted); `None` when that is new to the last round.
-    pub fn members_since(&self, members: &[String]) -> Option<Moment> {
+    pub fn members_since(&self, members: &[&str]) -> Option<Moment> {
         self.members_since.filter(|_| self.members == members)
     }
 

@@ -67,7 +67,13 @@ pub fn value(milli: i64) -> f64 {
 impl Arithmetic {
     /// `target` is the average value per replica that KEDA was told; `status` is the scale's status.replicas.
     pub fn new(target: f64, status: u32, tolerance: Tolerance) -> Self {
-        let sane = |fraction: f64| if fraction.is_finite() { fraction.max(0.0) } else { Tolerance::default().up };
+        let sane = |fraction: f64| {
+            if fraction.is_finite() {
+                fraction.max(0.0)
+            } else {
+                Tolerance::default().up
+            }
+        };
         Self {
             target: milli(target).max(1),
             status,
@@ -98,7 +104,11 @@ impl Arithmetic {
         if within {
             return self.status;
         }
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "as the HPA: capped at i32::MAX, never negative")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "as the HPA: capped at i32::MAX, never negative"
+        )]
         {
             (usage / target).ceil().min(f64::from(i32::MAX)) as u32
         }
@@ -107,13 +117,16 @@ impl Arithmetic {
     /// Every value (thousandths) on which the HPA recommends exactly `count`; `None` when no value does.
     pub fn values_for(&self, count: u32) -> Option<RangeInclusive<i64>> {
         let low = self.first_at_least(count)?;
-        let high = self.first_at_least(count.saturating_add(1)).map_or(MAX_MILLI, |next| next - 1);
+        let high = self
+            .first_at_least(count.saturating_add(1))
+            .map_or(MAX_MILLI, |next| next - 1);
         (low <= high && self.recommends(low) == count).then_some(low..=high)
     }
 
     /// The value in the middle of [`Self::values_for`], the furthest from a wrong answer.
     pub fn middle_for(&self, count: u32) -> Option<i64> {
-        self.values_for(count).map(|values| values.start() + (values.end() - values.start()) / 2)
+        self.values_for(count)
+            .map(|values| values.start() + (values.end() - values.start()) / 2)
     }
 
     /// The smallest value on which the HPA recommends more than `count`.

@@ -25,3 +25,10 @@ pub mod hpa;
 pub mod moment;
 pub mod record;
 pub mod window;
+
+mod decide;
+mod estimate;
+mod exact;
+mod simple;
+mod situation;
+mod verdict;

@@ -94,7 +94,10 @@ impl Segment {
     pub fn of(pod_uid: &str, ready_since: i64, container_started: i64) -> Self {
         const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
         const PRIME: u64 = 0x0100_0000_01b3;
-        let bytes = pod_uid.bytes().chain(ready_since.to_le_bytes()).chain(container_started.to_le_bytes());
+        let bytes = pod_uid
+            .bytes()
+            .chain(ready_since.to_le_bytes())
+            .chain(container_started.to_le_bytes());
         Self(bytes.fold(OFFSET, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME)))
     }
 }
@@ -111,7 +114,11 @@ impl Reading {
             (Self::Gauge(value), MetricKind::Gauge) => &[*value],
             (Self::Histogram { sum, count }, MetricKind::Histogram) => &[*sum, *count],
             (Self::Gauge(_), MetricKind::Histogram) => return Self::Mismatch { exposed: "gauge".into() },
-            (Self::Histogram { .. }, MetricKind::Gauge) => return Self::Mismatch { exposed: "histogram".into() },
+            (Self::Histogram { .. }, MetricKind::Gauge) => {
+                return Self::Mismatch {
+                    exposed: "histogram".into(),
+                };
+            }
             (Self::Absent { .. } | Self::Mismatch { .. } | Self::Unusable { .. }, _) => &[],
         };
         if numbers.iter().all(|number| number.is_finite() && *number >= 0.0) {
@@ -179,7 +186,10 @@ impl ReplicaSeries {
 
     /// Notes a failed scrape; the samples stay and age.
     pub fn push_failure(&mut self, at: Moment, reason: impl Into<Box<str>>) {
-        self.failure = Some(Failure { at, reason: reason.into() });
+        self.failure = Some(Failure {
+            at,
+            reason: reason.into(),
+        });
     }
 
     /// When the newest scrape was answered.
@@ -223,6 +233,8 @@ impl ReplicaSeries {
     }
 
     fn find(&self, metric: &str, kind: MetricKind) -> Option<&MetricSeries> {
-        self.metrics.iter().find(|known| *known.metric == *metric && known.kind == kind)
+        self.metrics
+            .iter()
+            .find(|known| *known.metric == *metric && known.kind == kind)
     }
 }

@@ -39,7 +39,12 @@ pub fn classify<'v, 'a>(
     if staying > ordered {
         retire_extras(&mut members, staying - ordered, metrics, timing, now);
     }
-    let unborn = unborn(spec_replicas.saturating_sub(u32::try_from(staying).unwrap_or(u32::MAX)), missing_since, timing, now);
+    let unborn = unborn(
+        spec_replicas.saturating_sub(u32::try_from(staying).unwrap_or(u32::MAX)),
+        missing_since,
+        timing,
+        now,
+    );
     Fleet { members, unborn }
 }
 
@@ -76,17 +81,21 @@ fn pending_or_lost(view: &ReplicaView<'_>, answering: bool, timing: &Timing, now
 }
 
 fn voice_of(view: &ReplicaView<'_>, metrics: &[(&str, MetricKind)], timing: &Timing, now: Moment) -> Voice {
-    let Some(ready_since) = view.ready_since else {
-        return Voice::None;
+    if view.ready_since.is_some() && metrics.is_empty() {
+        Voice::Clear
+    } else if is_fresh(view, timing, now) {
+        heard(&view.series, metrics)
+    } else {
+        Voice::None
+    }
+}
+
+/// Whether the replica is Ready and has answered in this Ready period, not too long ago.
+pub(crate) fn is_fresh(view: &ReplicaView<'_>, timing: &Timing, now: Moment) -> bool {
+    let (Some(ready_since), Some(answered)) = (view.ready_since, view.series.answered()) else {
+        return false;
     };
-    if metrics.is_empty() {
-        return Voice::Clear;
-    }
-    let fresh = |answered: &Moment| *answered >= ready_since && now.since(*answered) <= timing.fresh_for();
-    if view.series.answered().filter(fresh).is_none() {
-        return Voice::None;
-    }
-    heard(&view.series, metrics)
+    answered >= ready_since && now.since(answered) <= timing.fresh_for()
 }
 
 fn heard(series: &ReplicaSeries, metrics: &[(&str, MetricKind)]) -> Voice {

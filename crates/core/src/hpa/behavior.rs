@@ -1,6 +1,9 @@
 //! Stabilization and scaling policies of the HPA (Kubernetes 1.35, horizontal.go), as far as rendered ScaledObjects use
 //! them: Pods policies, select Max. The live scaler does not need it; simulations and comparisons with the real HPA do.
 
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
 use crate::moment::Moment;
@@ -96,7 +99,10 @@ impl Autoscaler {
     fn stabilize(&mut self, now: Moment, current: u32, recommended: u32) -> u32 {
         let recent = |window: Duration| {
             let cutoff = now.minus(window);
-            self.recommendations.iter().filter(move |(at, _)| *at > cutoff).map(|(_, count)| *count)
+            self.recommendations
+                .iter()
+                .filter(move |(at, _)| *at > cutoff)
+                .map(|(_, count)| *count)
         };
         let lowest = recent(self.up.stabilization).fold(recommended, u32::min);
         let highest = recent(self.down.stabilization).fold(recommended, u32::max);
@@ -113,10 +119,20 @@ impl Autoscaler {
         let current = i64::from(current);
         let wanted = i64::from(wanted);
         let allowed = if wanted > current {
-            let most = self.up.policies.iter().map(|policy| start(policy.period) + i64::from(policy.pods)).max();
+            let most = self
+                .up
+                .policies
+                .iter()
+                .map(|policy| start(policy.period) + i64::from(policy.pods))
+                .max();
             wanted.min(i64::from(self.max).min(most.unwrap_or(current).max(current)))
         } else if wanted < current {
-            let least = self.down.policies.iter().map(|policy| start(policy.period) - i64::from(policy.pods)).min();
+            let least = self
+                .down
+                .policies
+                .iter()
+                .map(|policy| start(policy.period) - i64::from(policy.pods))
+                .min();
             wanted.max(i64::from(self.min).max(least.unwrap_or(current).min(current)))
         } else {
             wanted
@@ -146,5 +162,9 @@ impl Autoscaler {
 
 fn within(events: &[(Moment, u32)], now: Moment, period: Duration) -> i64 {
     let cutoff = now.minus(period);
-    events.iter().filter(|(at, _)| *at > cutoff).map(|(_, change)| i64::from(*change)).sum()
+    events
+        .iter()
+        .filter(|(at, _)| *at > cutoff)
+        .map(|(_, change)| i64::from(*change))
+        .sum()
 }

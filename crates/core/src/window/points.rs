@@ -84,7 +84,10 @@ impl Points {
     /// point after both) to the newest point. `None` when that leaves fewer than two points of one segment.
     pub fn delta(&self, begin: Moment, floor: Moment) -> Option<Delta> {
         let earliest = begin.minus(REACH).max(floor);
-        let before = self.points.iter().rposition(|point| point.at <= begin && point.at >= earliest);
+        let before = self
+            .points
+            .iter()
+            .rposition(|point| point.at <= begin && point.at >= earliest);
         let first = before.or_else(|| self.points.iter().position(|point| point.at >= begin.max(floor)))?;
         let mut delta = None;
         let pairs = self.points.iter().skip(first).zip(self.points.iter().skip(first + 1));
@@ -124,6 +127,10 @@ impl From<Vec<(Moment, f64, f64, bool)>> for Points {
 
 impl From<Points> for Vec<(Moment, f64, f64, bool)> {
     fn from(points: Points) -> Self {
-        points.points.iter().map(|point| (point.at, point.sum, point.count, point.starts)).collect()
+        points
+            .points
+            .iter()
+            .map(|point| (point.at, point.sum, point.count, point.starts))
+            .collect()
     }
 }
