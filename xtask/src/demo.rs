@@ -17,7 +17,7 @@ pub(crate) struct Options {
 
 /// The exit code is the demo's: 0 only if the replicas moved as they should.
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
-    testbed::build()?;
+    testbed::build_programs()?;
     eprintln!("demo: building the three programs and the stand-ins (minutes the first time)");
     let begun = Instant::now();
     let status = workspace::cargo()

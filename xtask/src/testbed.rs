@@ -88,3 +88,8 @@ pub(crate) fn launch(options: &Options, command: &[OsString], stdout: Stdio) -> 
     let plan = plan::Plan::new(options, build::programs()?, build::fleet(options)?)?;
     launch::launch(&plan, command, stdout)
 }
+
+/// Builds what is missing of the bed's programs, the slow part, before anything else is built.
+pub(crate) fn build_programs() -> Result<()> {
+    build::programs().map(|_programs| ())
+}
