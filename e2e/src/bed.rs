@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use k8s_openapi::api::core::v1::{Event, Namespace, Pod};
 use kube::api::{ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client, ResourceExt};
@@ -15,7 +15,8 @@ use serde::Deserialize;
 use crate::fleet_client::FleetClient;
 
 const MANAGER: &str = "cluster-test";
-const POLL: Duration = Duration::from_millis(50);
+/// Seldom enough for dozens of tests beside a control plane on two cores.
+const POLL: Duration = Duration::from_millis(200);
 /// One look may hang on a broken API server; it must not outlive the deadline by more than this.
 const LOOK: Duration = Duration::from_secs(10);
 const DUMPED_KINDS: [(&str, &str, &str); 4] = [
@@ -86,7 +87,7 @@ impl Bed {
         let outcome = test(name.clone()).await;
         let outcome = match outcome {
             Ok(value) => Ok(value),
-            Err(error) => Err(error.context(self.state_of(&name).await)),
+            Err(error) => Err(anyhow!("{error:#}\n\n{}", self.state_of(&name).await)),
         };
         // The next test does not wait for it, nor does it care whether this worked.
         if let Err(error) = namespaces.delete(&name, &DeleteParams::default()).await {

@@ -1,9 +1,9 @@
-//! What the cluster tests have in common: objects of any kind by name, waiting with a deadline, an independent record of
-//! every change of a replica count. No test lives here.
+//! What the cluster tests have in common beside the bed itself: objects as JSON, the documents users write, an independent
+//! record of every change of a replica count, the programs under test shared by all tests. No test lives here.
 
-pub mod cluster;
 pub mod documents;
-pub mod events;
-pub mod namespace;
+pub mod kubectl;
+pub mod objects;
 pub mod observer;
-pub mod until;
+pub mod running;
+pub mod times;

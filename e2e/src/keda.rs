@@ -49,6 +49,7 @@ pub fn number(quantity: &Quantity) -> Option<f64> {
         "k" => 1e3,
         "M" => 1e6,
         "G" => 1e9,
+        "T" => 1e12,
         _ => return None,
     };
     Some(digits.parse::<f64>().ok()? * factor)
@@ -125,7 +126,7 @@ pub async fn events(client: &Client, namespace: &str, name: &str) -> anyhow::Res
 mod tests {
     use super::*;
 
-    fn hpa(current: serde_json::Value) -> HorizontalPodAutoscaler {
+    fn hpa(current: &serde_json::Value) -> HorizontalPodAutoscaler {
         serde_json::from_value(serde_json::json!({
             "spec": {
                 "maxReplicas": 5,
@@ -146,8 +147,8 @@ mod tests {
             "metric": {"name": "s0-vllm:num_requests_waiting"},
             "current": {"value": "0", "averageValue": "58"},
         }}]);
-        assert_eq!(targets(&hpa(current)), "58/10 (avg)");
-        assert_eq!(targets(&hpa(serde_json::json!([]))), "<unknown>/10 (avg)");
+        assert_eq!(targets(&hpa(&current)), "58/10 (avg)");
+        assert_eq!(targets(&hpa(&serde_json::json!([]))), "<unknown>/10 (avg)");
     }
 
     #[test]

@@ -1,15 +1,10 @@
-//! The API server of the test bed: objects of any kind as JSON, by namespace and name.
-
-use std::env;
-use std::path::PathBuf;
+//! Objects of any kind as JSON, by namespace and name: what a test needs of the bed's API server without types.
 
 use anyhow::{Context, Result};
-use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams};
-use kube::{Client, Config};
+use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, PostParams};
 use serde_json::Value;
 
-/// Field manager of what tests apply.
-const MANAGER: &str = "cluster-test";
+use crate::bed::Bed;
 
 /// A kind with the version a test speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,26 +49,8 @@ impl Kind {
     }
 }
 
-/// The administrator's access to the bed a test runs in.
-#[derive(Clone)]
-pub struct Cluster {
-    pub client: Client,
-    /// The bed's folder, with its scripts, logs and certificates.
-    pub folder: PathBuf,
-}
-
-impl Cluster {
-    /// # Errors
-    /// When this process does not run inside a test bed.
-    pub async fn of_this_bed() -> Result<Self> {
-        let folder = env::var_os("TESTBED_DIR").context("cluster tests need a test bed around them: run `cargo xtask test`")?;
-        let config = Config::infer().await.context("reading KUBECONFIG")?;
-        Ok(Self {
-            client: Client::try_from(config)?,
-            folder: folder.into(),
-        })
-    }
-
+impl Bed {
+    /// Access to a kind; an empty namespace means all, or that the kind has none.
     #[must_use]
     pub fn api(&self, kind: Kind, namespace: &str) -> Api<DynamicObject> {
         let resource = kind.resource();
@@ -107,7 +84,7 @@ impl Cluster {
     /// # Errors
     /// As above.
     pub async fn list(&self, kind: Kind, namespace: &str) -> Result<Vec<Value>> {
-        let list = self.api(kind, namespace).list(&kube::api::ListParams::default()).await?;
+        let list = self.api(kind, namespace).list(&ListParams::default()).await?;
         list.items
             .into_iter()
             .map(|object| Ok(serde_json::to_value(object)?))
@@ -119,18 +96,9 @@ impl Cluster {
     pub async fn create(&self, kind: Kind, namespace: &str, object: &Value) -> Result<Value> {
         let object: DynamicObject = serde_json::from_value(object.clone())?;
         let created = self.api(kind, namespace).create(&PostParams::default(), &object).await;
-        Ok(serde_json::to_value(created.with_context(|| format!("creating {}", kind.kind))?)?)
-    }
-
-    /// Server-side apply under the tests' own manager.
-    ///
-    /// # Errors
-    /// As above.
-    pub async fn apply(&self, kind: Kind, namespace: &str, object: &Value) -> Result<Value> {
-        let name = object.pointer("/metadata/name").and_then(Value::as_str).context("an object without name")?;
-        let params = PatchParams::apply(MANAGER).force();
-        let applied = self.api(kind, namespace).patch(name, &params, &Patch::Apply(object)).await;
-        Ok(serde_json::to_value(applied.with_context(|| format!("applying {} {namespace}/{name}", kind.kind))?)?)
+        Ok(serde_json::to_value(
+            created.with_context(|| format!("creating {}", kind.kind))?,
+        )?)
     }
 
     /// A JSON merge patch.
@@ -138,8 +106,13 @@ impl Cluster {
     /// # Errors
     /// As above.
     pub async fn patch(&self, kind: Kind, namespace: &str, name: &str, patch: &Value) -> Result<Value> {
-        let patched = self.api(kind, namespace).patch(name, &PatchParams::default(), &Patch::Merge(patch)).await;
-        Ok(serde_json::to_value(patched.with_context(|| format!("patching {} {namespace}/{name}", kind.kind))?)?)
+        let patched = self
+            .api(kind, namespace)
+            .patch(name, &PatchParams::default(), &Patch::Merge(patch))
+            .await;
+        Ok(serde_json::to_value(
+            patched.with_context(|| format!("patching {} {namespace}/{name}", kind.kind))?,
+        )?)
     }
 
     /// A JSON merge patch of the status.
@@ -149,7 +122,9 @@ impl Cluster {
     pub async fn patch_status(&self, kind: Kind, namespace: &str, name: &str, patch: &Value) -> Result<Value> {
         let api = self.api(kind, namespace);
         let patched = api.patch_status(name, &PatchParams::default(), &Patch::Merge(patch)).await;
-        Ok(serde_json::to_value(patched.with_context(|| format!("patching the status of {} {namespace}/{name}", kind.kind))?)?)
+        Ok(serde_json::to_value(patched.with_context(|| {
+            format!("patching the status of {} {namespace}/{name}", kind.kind)
+        })?)?)
     }
 
     /// Deletes the object; one that is not there is no error.
@@ -162,12 +137,6 @@ impl Cluster {
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
             Err(error) => Err(error).with_context(|| format!("deleting {} {namespace}/{name}", kind.kind)),
         }
-    }
-}
-
-impl std::fmt::Debug for Cluster {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Cluster").field("folder", &self.folder).finish_non_exhaustive()
     }
 }
 

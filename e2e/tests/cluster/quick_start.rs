@@ -1,0 +1,169 @@
+//! The quick start of KAITO's documentation, byte for byte: what it makes, what it shows, and its first step up.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use jiff::Timestamp;
+use keda_kaito_core::names;
+use keda_kaito_e2e::bed::{Bed, Look, eventually};
+use keda_kaito_e2e::cases::kubectl::kubectl;
+use keda_kaito_e2e::cases::objects::{Kind, condition, text};
+use keda_kaito_e2e::cases::observer::Observer;
+use keda_kaito_e2e::cases::{running, times};
+use serde_json::{Value, json};
+
+const DOCUMENT: &str = include_str!("../../fixtures/kaito/kaito_inferenceset_phi_4_mini.yaml");
+const NAME: &str = "phi-4-mini";
+const HPA: &str = "keda-hpa-phi-4-mini";
+const UP_WINDOW: Duration = Duration::from_secs(60);
+/// How often the bed's HPA controller looks: its last low recommendation may be as much older than the load.
+const HPA_SYNC: Duration = Duration::from_secs(2);
+
+#[tokio::test]
+async fn the_documented_inferenceset_grows_after_its_window_as_v1alpha1() -> Result<()> {
+    let bed = running::bed().await?;
+    ensure!(DOCUMENT.contains("apiVersion: kaito.sh/v1alpha1") && DOCUMENT.contains("namespace: default"));
+    let outcome = quick_start(&bed, "default", DOCUMENT).await;
+    bed.delete(Kind::INFERENCE_SET, "default", NAME).await?;
+    outcome
+}
+
+#[tokio::test]
+async fn the_documented_inferenceset_grows_after_its_window_as_v1beta1() -> Result<()> {
+    let bed = running::bed().await?;
+    bed.with_namespace("quick-start", async |namespace| {
+        let document = DOCUMENT.replace("kaito.sh/v1alpha1", "kaito.sh/v1beta1");
+        let document = document.replace("namespace: default", &format!("namespace: {namespace}"));
+        quick_start(&bed, &namespace, &document).await
+    })
+    .await
+}
+
+async fn quick_start(bed: &Bed, namespace: &str, document: &str) -> Result<()> {
+    let begun = Instant::now();
+    kubectl(&["apply", "--filename=-"], document).await?;
+    let observer = Observer::start(bed, namespace, NAME).await?;
+    let applied = begun.elapsed();
+    let scaled_object = eventually(Duration::from_secs(10), "a ScaledObject", async || {
+        bed.get(Kind::SCALED_OBJECT, namespace, NAME).await.map(Look::Met)
+    })
+    .await?;
+    let provisioned = begun.elapsed();
+    let hpa = eventually(Duration::from_secs(10), "an HPA with a valid metric", async || {
+        let hpa = bed.get(Kind::HPA, namespace, HPA).await?;
+        Ok(Look::when(condition(&hpa, "ScalingActive") == "True", hpa))
+    })
+    .await?;
+    let valid = begun.elapsed();
+    times::note(bed, "quick start: kubectl apply", applied)?;
+    times::note(bed, "quick start: apply to ScaledObject", provisioned)?;
+    times::note(bed, "quick start: apply to HPA with a valid metric", valid)?;
+    ensure!(
+        valid < Duration::from_secs(10),
+        "the HPA had a valid metric only after {valid:?}"
+    );
+    is_as_documented(bed, namespace, &scaled_object, &hpa).await?;
+    let ready = async || {
+        let scaled_object = bed.get(Kind::SCALED_OBJECT, namespace, NAME).await?;
+        Ok(Look::when(condition(&scaled_object, "Ready") == "True", scaled_object))
+    };
+    eventually(Duration::from_secs(10), "the ScaledObject is Ready", ready).await?;
+
+    let loaded = Timestamp::now();
+    bed.fleet.set(namespace, NAME, json!({"waiting": 58})).await?;
+    eventually(Duration::from_secs(30), "kubectl shows the load", async || {
+        let shown = kubectl(&["get", "hpa", HPA, "--namespace", namespace], "").await?;
+        Ok(Look::when(shown.contains("58/10 (avg)"), shown))
+    })
+    .await?;
+    let change = observer.next_after(loaded, 2, UP_WINDOW + Duration::from_secs(60)).await?;
+    let waited = change.at.duration_since(loaded).unsigned_abs();
+    times::note(bed, "quick start: 58 waiting to 2 replicas", waited)?;
+    ensure!(
+        waited + HPA_SYNC >= UP_WINDOW,
+        "the step came after {waited:?}, inside the window: {change:?}"
+    );
+    ensure!(
+        change.by.contains("kube-controller-manager"),
+        "somebody else made the step: {change:?}"
+    );
+    let cause = change.cause.context("the HPA did not say why")?;
+    ensure!(
+        cause.contains("s0-vllm:num_requests_waiting") && cause.contains("above target"),
+        "{cause}"
+    );
+    Ok(())
+}
+
+async fn is_as_documented(bed: &Bed, namespace: &str, scaled_object: &Value, hpa: &Value) -> Result<()> {
+    let at = |pointer: &str| hpa.pointer(pointer).cloned().unwrap_or_default();
+    let pods = |seconds: u32| json!([{"type": "Pods", "value": 1, "periodSeconds": seconds}]);
+    let expected = json!([
+        1,
+        5,
+        [{"type": "External", "external": {
+            "metric": {
+                "name": "s0-vllm:num_requests_waiting",
+                "selector": {"matchLabels": {"scaledobject.keda.sh/name": NAME}},
+            },
+            "target": {"type": "AverageValue", "averageValue": "10"},
+        }}],
+        {"stabilizationWindowSeconds": 60, "selectPolicy": "Max", "policies": pods(300), "tolerance": "100m"},
+        {"stabilizationWindowSeconds": 300, "selectPolicy": "Max", "policies": pods(600), "tolerance": "500m"},
+    ]);
+    let shown = json!([
+        at("/spec/minReplicas"),
+        at("/spec/maxReplicas"),
+        at("/spec/metrics"),
+        at("/spec/behavior/scaleUp"),
+        at("/spec/behavior/scaleDown"),
+    ]);
+    ensure!(shown == expected, "the HPA is {shown:#} and should be {expected:#}");
+
+    let set = bed.get(Kind::INFERENCE_SET, namespace, NAME).await?;
+    let at = |pointer: &str| scaled_object.pointer(pointer).cloned().unwrap_or_default();
+    let trigger = |key: &str| at(&format!("/spec/triggers/0/{key}"));
+    let expected = json!({
+        "managed by": "keda-kaito-scaler",
+        "owner": [set.pointer("/metadata/uid"), true],
+        "polling": 15,
+        "target": {"apiVersion": "kaito.sh/v1beta1", "kind": "InferenceSet", "name": NAME},
+        "type": "external",
+        "metric type": "AverageValue",
+        "credentials": {"name": "keda-kaito-scaler-creds", "kind": "ClusterTriggerAuthentication"},
+        "set": [NAME, namespace],
+        "metric": ["vllm:num_requests_waiting", "10"],
+        "address": ["keda-kaito-scaler-svc.keda.svc.cluster.local:10450", "true"],
+    });
+    let managed = scaled_object
+        .pointer("/metadata/annotations")
+        .and_then(|all| all.get(names::MANAGED_BY));
+    let shown = json!({
+        "managed by": managed,
+        "owner": [at("/metadata/ownerReferences/0/uid"), at("/metadata/ownerReferences/0/controller")],
+        "polling": at("/spec/pollingInterval"),
+        "target": at("/spec/scaleTargetRef"),
+        "type": trigger("type"),
+        "metric type": trigger("metricType"),
+        "credentials": trigger("authenticationRef"),
+        "set": [trigger("metadata/inferenceSetName"), trigger("metadata/inferenceSetNamespace")],
+        "metric": [trigger("metadata/metricName"), trigger("metadata/threshold")],
+        "address": [trigger("metadata/scalerAddress"), trigger("metadata/enableTLS")],
+    });
+    ensure!(shown == expected, "the ScaledObject is {shown:#} and should be {expected:#}");
+    let epoch = trigger("metadata/credentialEpoch");
+    let authentication = bed
+        .get(Kind::TRIGGER_AUTHENTICATION, "", names::TRIGGER_AUTHENTICATION)
+        .await?;
+    let annotations = authentication.pointer("/metadata/annotations").cloned().unwrap_or_default();
+    let credentials = text(
+        &annotations,
+        &format!("/{}", names::CREDENTIAL_EPOCH_ANNOTATION.replace('/', "~1")),
+    )
+    .to_owned();
+    ensure!(
+        epoch == credentials,
+        "the trigger names epoch {epoch}, the credentials are of {credentials:?}"
+    );
+    Ok(())
+}
