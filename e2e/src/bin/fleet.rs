@@ -1,5 +1,6 @@
 //! `fleet`: scheduler, kubelet, GPU nodes and vLLM servers of a test bed. Flags and wiring; the parts are in the library.
 
+use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -73,6 +74,7 @@ async fn main() -> anyhow::Result<()> {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .init();
     raise_file_limit();
     run(args).await

@@ -151,61 +151,59 @@ fn chunked(form: Form, body: String) -> Answer {
     }
 }
 
+/// Whatever the path, a slow server is slow and a hanging one hangs; every other fault is one of the metrics.
 fn spoil(honest: Answer, fault: &Fault, path: &str) -> Answer {
+    let metrics = path.starts_with("/metrics");
+    let delivered = |delivery| Answer {
+        delivery,
+        ..honest.clone()
+    };
     match fault {
-        Fault::Slow { ms } => {
-            return Answer {
-                delay: Duration::from_millis(*ms),
-                ..honest
-            };
-        }
-        Fault::Hang => {
-            return Answer {
-                delivery: Delivery::Withheld,
-                ..honest
-            };
-        }
-        _ if !path.starts_with("/metrics") => return honest,
-        _ => {}
-    }
-    match fault {
-        Fault::Drip { bytes, every_ms } => Answer {
-            delivery: Delivery::Drip {
-                bytes: *bytes,
-                every: Duration::from_millis(*every_ms),
-            },
+        Fault::Slow { ms } => Answer {
+            delay: Duration::from_millis(*ms),
             ..honest
         },
-        Fault::Garbage => Answer {
-            body: (0..4096_u32)
-                .map(|i| (i.wrapping_mul(2_654_435_761) >> 24).to_le_bytes()[0])
-                .collect(),
+        Fault::Hang => delivered(Delivery::Withheld),
+        Fault::Drip { bytes, every_ms } if metrics => delivered(Delivery::Drip {
+            bytes: *bytes,
+            every: Duration::from_millis(*every_ms),
+        }),
+        Fault::Huge { bytes } if metrics => delivered(Delivery::Padded(*bytes)),
+        Fault::Truncate { bytes } if metrics => delivered(Delivery::Truncated(*bytes)),
+        Fault::Garbage if metrics => Answer {
+            body: garbage(),
             ..honest
         },
-        Fault::Status { code } => plain(honest.form, *code, Some("text/plain; charset=utf-8"), "Internal Server Error"),
-        Fault::Redirect { location } => Answer {
-            location: Some(location.clone()),
-            ..plain(honest.form, 307, None, "")
-        },
-        Fault::Huge { bytes } => Answer {
-            delivery: Delivery::Padded(*bytes),
-            ..honest
-        },
-        Fault::Truncate { bytes } => Answer {
-            delivery: Delivery::Truncated(*bytes),
-            ..honest
-        },
-        Fault::Body { text } => Answer {
+        Fault::Body { text } if metrics => Answer {
             body: text.clone().into_bytes(),
             ..honest
         },
+        Fault::Status { code } if metrics => {
+            plain(honest.form, *code, Some("text/plain; charset=utf-8"), "Internal Server Error")
+        }
+        Fault::Redirect { location } if metrics => Answer {
+            location: Some(location.clone()),
+            ..plain(honest.form, 307, None, "")
+        },
         Fault::None
-        | Fault::Slow { .. }
-        | Fault::Hang
         | Fault::Refuse
         | Fault::Missing { .. }
-        | Fault::FilterUnsupported { .. } => honest,
+        | Fault::FilterUnsupported { .. }
+        | Fault::Drip { .. }
+        | Fault::Huge { .. }
+        | Fault::Truncate { .. }
+        | Fault::Garbage
+        | Fault::Body { .. }
+        | Fault::Status { .. }
+        | Fault::Redirect { .. } => honest,
     }
+}
+
+/// Bytes that are no text, the same ones every time.
+fn garbage() -> Vec<u8> {
+    (0..4096_u32)
+        .map(|i| (i.wrapping_mul(2_654_435_761) >> 24).to_le_bytes()[0])
+        .collect()
 }
 
 /// The values of `name[]`, percent-encoded or not, in the order given; blank ones are dropped as Python's parser does.

@@ -35,7 +35,6 @@ struct Control {
 }
 
 /// The routes; without nodes (in tests) selectors are refused.
-#[must_use]
 pub fn router(fleet: Arc<Fleet>, nodes: Option<Arc<Nodes>>) -> Router {
     Router::new()
         .route("/healthz", get(|| async { "ok" }))

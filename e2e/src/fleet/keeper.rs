@@ -117,6 +117,7 @@ impl Keeping {
                 self.fleet.start(entry).context("no address is left")?;
             }
             Action::NoteTermination => self.fleet.note_termination(entry),
+            Action::Restart => self.fleet.restart(entry),
             Action::Publish(phase) => self.publish(entry, pod, phase).await?,
             Action::Delete => {
                 self.fleet.silence(entry);

@@ -89,6 +89,8 @@ pub enum Action {
     /// Give it an address and start its container.
     Start,
     NoteTermination,
+    /// Give it another container: one that crashed does not come back as the same.
+    Restart,
     Publish(Phase),
     /// Close its server and take it out of the API.
     Delete,
@@ -139,6 +141,9 @@ pub fn decide(observed: Observed, life: Life, wishes: Wishes, timings: Timings, 
     let Some(started) = life.started else {
         return Decision::now(Action::Start);
     };
+    if !wishes.crash_loop && matches!(life.published, Some((Phase::CrashLoop, _))) {
+        return Decision::now(Action::Restart);
+    }
     let (phase, until) = phase(started, wishes, timings, now);
     if life.published == Some((phase, life.restarts)) {
         Decision::wait(until)
@@ -298,6 +303,15 @@ mod tests {
         };
         let held = decide(Observed::default(), Life::default(), unscheduled, TIMINGS, now);
         assert_eq!(held, Decision::wait(None));
+    }
+
+    #[test]
+    fn a_container_that_crashed_is_followed_by_another_one() {
+        let life = Life {
+            published: Some((Phase::CrashLoop, 0)),
+            ..started(0)
+        };
+        assert_eq!(decide_default(OURS, life, 99).action, Action::Restart);
     }
 
     #[test]

@@ -152,10 +152,6 @@ fn draw(fleet: &Fleet, entry: &PodEntry, method: &str, uri: &http::Uri) -> Answe
     let settings = Arc::clone(&entry.settings.borrow());
     let values = fleet.values(entry);
     let fault = Fleet::fault(&settings);
-    let missing: &[String] = match fault {
-        Fault::Missing { names } => names,
-        _ => &[],
-    };
     let none = std::collections::BTreeMap::new();
     let seen = entry.stats.requests().values().sum::<u64>();
     let page = Page {
@@ -166,7 +162,7 @@ fn draw(fleet: &Fleet, entry: &PodEntry, method: &str, uri: &http::Uri) -> Answe
             model: entry.identity.model(),
             values: &values,
             samples: settings.samples.as_ref().unwrap_or(&none),
-            missing,
+            missing: fault.missing(),
         },
         reversed: seen % 2 == 1,
     };

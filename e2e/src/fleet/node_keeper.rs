@@ -6,9 +6,9 @@ use anyhow::Context;
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
-use kube::api::{ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams};
+use kube::api::{ApiResource, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams};
 use kube::runtime::{WatchStreamExt, watcher};
-use kube::{Api, Client};
+use kube::{Api, Client, ResourceExt};
 
 use super::nodes::{Groups, Labels, Machine, Wanted, labels_matching, object, status};
 
@@ -28,12 +28,18 @@ impl std::fmt::Debug for Nodes {
 }
 
 impl Nodes {
-    /// Makes the first group of `size` nodes.
+    /// Makes a group of `size` nodes, and takes over those of a fleet that ran before.
     ///
     /// # Errors
     /// When the API server refuses a node.
     pub async fn create(client: Client, machine: Machine, size: usize) -> anyhow::Result<Self> {
-        let (groups, first) = Groups::new(size);
+        let api: Api<Node> = Api::all(client.clone());
+        let existing = api.list(&ListParams::default()).await.context("listing nodes")?;
+        let existing = existing
+            .into_iter()
+            .map(|node| (node.name_any(), node.metadata.labels.unwrap_or_default()))
+            .collect();
+        let (groups, first) = Groups::new(size, &existing);
         let nodes = Self {
             client,
             machine,

@@ -8,6 +8,14 @@ use serde_json::{Value, json};
 
 const PREFIX: &str = "gpu-";
 
+/// Labels of every node, in the order in which `object` gives their values.
+const OWN_LABELS: [&str; 4] = [
+    "kubernetes.io/hostname",
+    "nvidia.com/gpu.product",
+    "nvidia.com/gpu.count",
+    "nvidia.com/gpu.memory",
+];
+
 /// Labels by key.
 pub type Labels = BTreeMap<String, String>;
 
@@ -26,14 +34,23 @@ pub struct Groups {
 }
 
 impl Groups {
-    /// One spare group of `size` nodes (at least one), and the nodes to make.
+    /// Groups of `size` nodes (at least one): those of a fleet that ran before, by the labels their nodes still carry, and
+    /// a spare one. With them come the nodes to write.
     #[must_use]
-    pub fn new(size: usize) -> (Self, Vec<Wanted>) {
-        let groups = Self {
-            size: size.max(1),
-            groups: vec![Labels::new()],
-        };
-        let nodes = groups.nodes(0);
+    pub fn new(size: usize, existing: &BTreeMap<String, Labels>) -> (Self, Vec<Wanted>) {
+        let size = size.max(1);
+        let mut groups = Vec::new();
+        while let Some(labels) = existing.get(&name(groups.len() * size)) {
+            let mut labels = labels.clone();
+            labels.retain(|key, _| !OWN_LABELS.contains(&key.as_str()));
+            if labels.is_empty() {
+                break;
+            }
+            groups.push(labels);
+        }
+        groups.push(Labels::new());
+        let groups = Self { size, groups };
+        let nodes = (0..groups.groups.len()).flat_map(|group| groups.nodes(group)).collect();
         (groups, nodes)
     }
 
@@ -110,7 +127,9 @@ pub fn labels_matching(selector: &LabelSelector) -> Labels {
     for requirement in selector.match_expressions.iter().flatten() {
         let first = requirement.values.iter().flatten().next().cloned();
         if matches!(requirement.operator.as_str(), "In" | "Exists") {
-            labels.entry(requirement.key.clone()).or_insert(first.unwrap_or_default());
+            labels
+                .entry(requirement.key.clone())
+                .or_insert_with(|| first.unwrap_or_default());
         }
     }
     labels
@@ -129,14 +148,13 @@ pub struct Machine {
 #[must_use]
 pub fn object(wanted: &Wanted, machine: &Machine) -> Value {
     let mut labels = wanted.labels.clone();
-    for (key, value) in [
-        ("kubernetes.io/hostname", wanted.name.clone()),
-        ("nvidia.com/gpu.product", "NVIDIA-A100-80GB-PCIe".to_owned()),
-        ("nvidia.com/gpu.count", "1".to_owned()),
-        ("nvidia.com/gpu.memory", machine.gpu_memory.to_string()),
-    ] {
-        labels.insert(key.to_owned(), value);
-    }
+    let own = [
+        wanted.name.clone(),
+        "NVIDIA-A100-80GB-PCIe".to_owned(),
+        "1".to_owned(),
+        machine.gpu_memory.to_string(),
+    ];
+    labels.extend(OWN_LABELS.map(str::to_owned).into_iter().zip(own));
     json!({
         "apiVersion": "v1", "kind": "Node",
         "metadata": {"name": wanted.name, "labels": labels},
@@ -175,7 +193,7 @@ mod tests {
 
     #[test]
     fn the_first_selector_takes_the_spare_group_and_a_new_spare_is_made() {
-        let (mut groups, first) = Groups::new(1);
+        let (mut groups, first) = Groups::new(1, &BTreeMap::new());
         assert_eq!(names(&first), ["gpu-0"]);
         let nodes = groups.place(&labels(&[("apps", "phi")]));
         assert_eq!(names(&nodes), ["gpu-0", "gpu-1"]);
@@ -185,15 +203,37 @@ mod tests {
     }
 
     #[test]
+    fn labels_of_an_earlier_fleets_nodes_are_kept() {
+        let (mut before, _) = Groups::new(2, &BTreeMap::new());
+        let machine = Machine {
+            gpu_memory: 1,
+            address: String::new(),
+            port: 1,
+        };
+        let existing: BTreeMap<String, Labels> = before
+            .place(&labels(&[("apps", "phi")]))
+            .iter()
+            .map(|node| {
+                let written = object(node, &machine)["metadata"]["labels"].clone();
+                (node.name.clone(), serde_json::from_value(written).unwrap())
+            })
+            .collect();
+        let (mut after, nodes) = Groups::new(2, &existing);
+        assert_eq!(after.names(), before.names());
+        assert_eq!(nodes[1].labels, labels(&[("apps", "phi")]));
+        assert!(after.place(&labels(&[("apps", "phi")])).is_empty());
+    }
+
+    #[test]
     fn a_selector_that_is_met_changes_nothing() {
-        let (mut groups, _) = Groups::new(2);
+        let (mut groups, _) = Groups::new(2, &BTreeMap::new());
         assert!(!groups.place(&labels(&[("apps", "phi")])).is_empty());
         assert!(groups.place(&labels(&[("apps", "phi")])).is_empty());
     }
 
     #[test]
     fn selectors_that_contradict_get_nodes_of_their_own_and_others_share() {
-        let (mut groups, _) = Groups::new(1);
+        let (mut groups, _) = Groups::new(1, &BTreeMap::new());
         groups.place(&labels(&[("apps", "phi")]));
         assert_eq!(names(&groups.place(&labels(&[("apps", "llama")]))), ["gpu-1", "gpu-2"]);
         let shared = groups.place(&labels(&[("tier", "gold")]));
@@ -203,14 +243,14 @@ mod tests {
 
     #[test]
     fn every_selector_gets_as_many_nodes_as_chosen() {
-        let (mut groups, _) = Groups::new(3);
+        let (mut groups, _) = Groups::new(3, &BTreeMap::new());
         let nodes = groups.place(&labels(&[("apps", "phi")]));
         assert_eq!(nodes.iter().filter(|node| !node.labels.is_empty()).count(), 3);
     }
 
     #[test]
     fn a_pod_goes_to_a_group_that_carries_its_labels() {
-        let (mut groups, _) = Groups::new(2);
+        let (mut groups, _) = Groups::new(2, &BTreeMap::new());
         groups.place(&labels(&[("apps", "phi")]));
         groups.place(&labels(&[("apps", "llama")]));
         assert_eq!(groups.carrying(&labels(&[("apps", "llama")])), ["gpu-2", "gpu-3"]);

@@ -102,6 +102,14 @@ pub enum Fault {
     },
 }
 
+impl Fault {
+    /// Families and samples that are left out.
+    #[must_use]
+    pub fn missing(&self) -> &[String] {
+        if let Self::Missing { names } = self { names } else { &[] }
+    }
+}
+
 /// Choices for a scope; what is absent is left to the next wider one.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]

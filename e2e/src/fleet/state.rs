@@ -148,14 +148,18 @@ impl Fleet {
             .into_iter()
             .flatten()
             .any(|condition| condition.type_ == "Ready" && condition.status == "True");
+        // Its counters ended with the fleet that ran it, as in a container that was started again.
         let restarts = status
             .and_then(|status| status.container_statuses.as_ref()?.first())
             .and_then(|container| u32::try_from(container.restart_count).ok())
-            .unwrap_or_default();
+            .map_or(0, |restarts| restarts.saturating_add(1));
         if let Some(address) = address {
             inner.addresses.adopt(address);
         }
         let stamp = self.stamp(now);
+        let pod_started = status
+            .and_then(|status| status.start_time.as_ref())
+            .map_or_else(|| stamp.clone(), |start| start.0.to_string());
         PodState {
             life: Life {
                 started: address.map(|_| if ready { Duration::ZERO } else { now }),
@@ -165,7 +169,7 @@ impl Fleet {
             phase: Phase::Pending,
             bound_to: None,
             address,
-            pod_started: stamp.clone(),
+            pod_started,
             container_started: stamp.clone(),
             ready_changed: stamp,
             values: self.fresh_values(now),
@@ -225,6 +229,7 @@ impl Fleet {
             state.container = container;
             state.life.started = Some(now);
             state.life.restarts = state.life.restarts.saturating_add(1);
+            state.life.published = None;
             state.container_started = self.stamp(now);
             state.values = self.fresh_values(now);
         }

@@ -7,10 +7,6 @@ fn ask_in(mode: Mode, fault: &Fault, method: &str, target: &str) -> Answer {
     let template = Template::recorded();
     let mut values = Values::new(1.5e9, |latency| template.ladder(latency));
     values.waiting = 58.0;
-    let missing = match fault {
-        Fault::Missing { names } => names.clone(),
-        _ => Vec::new(),
-    };
     let page = Page {
         mode,
         fault,
@@ -19,7 +15,7 @@ fn ask_in(mode: Mode, fault: &Fault, method: &str, target: &str) -> Answer {
             model: "phi-4-mini",
             values: &values,
             samples: &BTreeMap::new(),
-            missing: &missing,
+            missing: fault.missing(),
         },
         reversed: false,
     };
