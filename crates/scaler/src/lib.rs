@@ -3,7 +3,9 @@
 pub mod args;
 pub mod decide_command;
 
-mod address;
-mod pod;
-mod scrape;
-mod tls;
+pub mod address;
+pub mod metrics;
+pub mod pod;
+pub mod scrape;
+pub mod server;
+pub mod tls;

@@ -64,9 +64,12 @@ fn uris(leaf: &X509Certificate<'_>) -> Result<Vec<String>, CallerError> {
     let names = names
         .map(|extension| extension.value.general_names.as_slice())
         .unwrap_or_default();
-    let uri = |name: &GeneralName<'_>| match name {
-        GeneralName::URI(uri) => Some((*uri).to_owned()),
-        _ => None,
+    let uri = |name: &GeneralName<'_>| {
+        if let GeneralName::URI(uri) = name {
+            Some((*uri).to_owned())
+        } else {
+            None
+        }
     };
     Ok(names.iter().filter_map(uri).collect())
 }

@@ -97,12 +97,14 @@ fn valid(params: &mut CertificateParams, days_left: i64) {
 /// The Secret that certmgr would write.
 pub(crate) fn secret(generation: u64, pair: &Pair, bundle: &[&Authority]) -> Secret {
     let bundle: String = bundle.iter().map(|authority| authority.pem.as_str()).collect();
-    let mut secret = Secret::default();
-    secret.data = Some(BTreeMap::from([
-        (names::CA_CRT.to_owned(), ByteString(bundle.into_bytes())),
-        (names::TLS_CRT.to_owned(), ByteString(pair.certificate.clone().into_bytes())),
-        (names::TLS_KEY.to_owned(), ByteString(pair.key.clone().into_bytes())),
-    ]));
+    let mut secret = Secret {
+        data: Some(BTreeMap::from([
+            (names::CA_CRT.to_owned(), ByteString(bundle.into_bytes())),
+            (names::TLS_CRT.to_owned(), ByteString(pair.certificate.clone().into_bytes())),
+            (names::TLS_KEY.to_owned(), ByteString(pair.key.clone().into_bytes())),
+        ])),
+        ..Secret::default()
+    };
     secret.metadata.name = Some(names::SERVER_SECRET.to_owned());
     secret.metadata.annotations = Some(BTreeMap::from([(
         names::GENERATION_ANNOTATION.to_owned(),

@@ -1,0 +1,169 @@
+//! What the scaler reports about itself. Label values come from closed lists; what is reported per InferenceSet is in
+//! `metrics::fleet`.
+
+use std::time::Duration;
+
+use keda_kaito_runtime::metrics::SharedRegistry;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::tls::Credentials;
+
+type By<const N: usize> = Family<[(&'static str, &'static str); N], Counter>;
+type DurationBy = Family<[(&'static str, &'static str); 1], Histogram, fn() -> Histogram>;
+
+/// Handles to the metrics. Clones share them.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    scrapes: By<2>,
+    scrape_duration: Histogram,
+    calls: By<2>,
+    call_duration: DurationBy,
+    connections: By<1>,
+    refusals: Counter,
+    generation: Gauge,
+    not_after: Gauge,
+    root_not_after: Gauge,
+    targets: Gauge,
+    fresh_targets: Gauge,
+    over_quota: Gauge,
+    blind: Gauge,
+}
+
+impl Metrics {
+    /// Registers everything; one per process.
+    #[must_use]
+    pub fn register(registry: &SharedRegistry) -> Self {
+        let metrics = Self::unregistered();
+        registry.register(|registry| {
+            metrics.register_scraping(registry);
+            metrics.register_serving(registry);
+        });
+        metrics
+    }
+
+    /// Handles that nobody reads.
+    #[must_use]
+    pub fn unregistered() -> Self {
+        Self {
+            scrapes: Family::default(),
+            scrape_duration: Histogram::new([0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0]),
+            calls: Family::default(),
+            call_duration: Family::new_with_constructor(call_buckets),
+            connections: Family::default(),
+            refusals: Counter::default(),
+            generation: Gauge::default(),
+            not_after: Gauge::default(),
+            root_not_after: Gauge::default(),
+            targets: Gauge::default(),
+            fresh_targets: Gauge::default(),
+            over_quota: Gauge::default(),
+            blind: Gauge::default(),
+        }
+    }
+
+    fn register_scraping(&self, registry: &mut Registry) {
+        let help = "Scrapes of replicas by the form of the page and what became of them";
+        registry.register("scrapes", help, self.scrapes.clone());
+        let help = "Time from dialling a replica to its answer, or to giving up";
+        registry.register_with_unit("scrape_duration", help, Unit::Seconds, self.scrape_duration.clone());
+        registry.register("targets", "Replicas that are scraped", self.targets.clone());
+        let help = "Replicas whose newest sample is fresh";
+        registry.register("fresh_targets", help, self.fresh_targets.clone());
+        let help = "Replicas that are not scraped because of a limit on targets";
+        registry.register("targets_over_quota", help, self.over_quota.clone());
+        let help = "1 while another replica of the scaler sees targets and this one sees none, else 0";
+        registry.register("blind", help, self.blind.clone());
+    }
+
+    fn register_serving(&self, registry: &mut Registry) {
+        registry.register("calls", "Calls by KEDA by method and gRPC code", self.calls.clone());
+        let help = "Time to answer a call";
+        registry.register_with_unit("call_duration", help, Unit::Seconds, self.call_duration.clone());
+        registry.register("connections", "Connections by what became of them", self.connections.clone());
+        let help = "Times the Secret held something that cannot be served";
+        registry.register("credentials_refused", help, self.refusals.clone());
+        let help = "Generation of the Secret that is served; 0 before the first";
+        registry.register("credentials_generation", help, self.generation.clone());
+        let help = "When the served certificate ends, as a Unix time";
+        registry.register_with_unit("certificate_not_after", help, Unit::Seconds, self.not_after.clone());
+        let help = "When the first of the trusted authorities ends, as a Unix time";
+        registry.register_with_unit("authority_not_after", help, Unit::Seconds, self.root_not_after.clone());
+    }
+
+    /// Counts one scrape.
+    pub fn scrape(&self, form: &'static str, outcome: &'static str, took: Duration) {
+        self.scrapes.get_or_create(&[("form", form), ("outcome", outcome)]).inc();
+        self.scrape_duration.observe(took.as_secs_f64());
+    }
+
+    /// Counts one call.
+    pub fn call(&self, method: &'static str, code: tonic::Code, took: Duration) {
+        self.calls
+            .get_or_create(&[("method", method), ("code", code_name(code))])
+            .inc();
+        self.call_duration
+            .get_or_create(&[("method", method)])
+            .observe(took.as_secs_f64());
+    }
+
+    /// Counts one connection, or the attempt at one.
+    pub fn connection(&self, outcome: &'static str) {
+        self.connections.get_or_create(&[("outcome", outcome)]).inc();
+    }
+
+    /// Shows what is served now.
+    pub fn credentials(&self, credentials: &Credentials) {
+        self.generation.set(i64::try_from(credentials.generation).unwrap_or(i64::MAX));
+        self.not_after.set(credentials.not_after.as_second());
+        self.root_not_after.set(credentials.first_root_ends.as_second());
+    }
+
+    /// Counts one Secret that could not be used.
+    pub fn credentials_refused(&self) {
+        self.refusals.inc();
+    }
+
+    /// Shows how many targets there are, and how many are seen.
+    pub fn targets(&self, all: usize, fresh: usize, over_quota: usize) {
+        let gauge = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        self.targets.set(gauge(all));
+        self.fresh_targets.set(gauge(fresh));
+        self.over_quota.set(gauge(over_quota));
+    }
+
+    /// Shows whether this replica has stepped aside.
+    pub fn blind(&self, blind: bool) {
+        self.blind.set(i64::from(blind));
+    }
+}
+
+fn call_buckets() -> Histogram {
+    Histogram::new([0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5])
+}
+
+fn code_name(code: tonic::Code) -> &'static str {
+    use tonic::Code;
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "Cancelled",
+        Code::Unknown => "Unknown",
+        Code::InvalidArgument => "InvalidArgument",
+        Code::DeadlineExceeded => "DeadlineExceeded",
+        Code::NotFound => "NotFound",
+        Code::AlreadyExists => "AlreadyExists",
+        Code::PermissionDenied => "PermissionDenied",
+        Code::ResourceExhausted => "ResourceExhausted",
+        Code::FailedPrecondition => "FailedPrecondition",
+        Code::Aborted => "Aborted",
+        Code::OutOfRange => "OutOfRange",
+        Code::Unimplemented => "Unimplemented",
+        Code::Internal => "Internal",
+        Code::Unavailable => "Unavailable",
+        Code::DataLoss => "DataLoss",
+        Code::Unauthenticated => "Unauthenticated",
+    }
+}

@@ -1,0 +1,108 @@
+//! Follows the Secret and publishes what can be served. Bad input is said and counted, and changes nothing: the last good
+//! configuration stays.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Secret;
+use keda_kaito_core::names::SERVER_SECRET;
+use keda_kaito_runtime::readiness::Gate;
+use keda_kaito_runtime::watch::{Change, Changes};
+use kube::Api;
+use tokio::sync::watch;
+
+use crate::metrics::Metrics;
+use crate::tls::{Credentials, load};
+
+/// Never sleep longer: the wall clock may jump.
+const LONGEST: Duration = Duration::from_secs(3600);
+/// Between two tries to read the Secret for the first time.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// Where credentials come from and go.
+pub struct Follower {
+    pub api: Api<Secret>,
+    pub changes: Changes<Secret>,
+    pub publish: watch::Sender<Option<Arc<Credentials>>>,
+    pub gate: Gate,
+    pub metrics: Metrics,
+}
+
+impl Follower {
+    /// Runs until the watch ends.
+    pub async fn run(mut self) {
+        let mut newest: Option<Arc<Secret>> = None;
+        loop {
+            let recheck = tokio::time::sleep(self.until_recheck(Timestamp::now()));
+            tokio::select! {
+                change = self.changes.next() => match change {
+                    Some(Change::Applied(secret)) => newest = Some(secret),
+                    Some(Change::Deleted(_)) => {
+                        newest = None;
+                        self.refuse("the Secret was deleted");
+                        continue;
+                    }
+                    None => return,
+                },
+                () = recheck => {}
+            }
+            if self.publish.borrow().is_none() && newest.is_some() {
+                newest = self.newest_of_all().await;
+            }
+            if let Some(secret) = &newest {
+                self.take(secret, Timestamp::now());
+            }
+        }
+    }
+
+    /// The list may come from a cache that lags. A replica that says it is ready must not start behind a rotation.
+    async fn newest_of_all(&self) -> Option<Arc<Secret>> {
+        loop {
+            match self.api.get_opt(SERVER_SECRET).await {
+                Ok(secret) => return secret.map(Arc::new),
+                Err(error) => {
+                    tracing::warn!(%error, secret = SERVER_SECRET, "failed to read the Secret");
+                    tokio::time::sleep(RETRY).await;
+                }
+            }
+        }
+    }
+
+    fn take(&self, secret: &Secret, now: Timestamp) {
+        match load(secret, now) {
+            Ok(credentials) => {
+                let generation = credentials.generation;
+                let before = self.publish.borrow().as_ref().map(|credentials| credentials.generation);
+                self.metrics.credentials(&credentials);
+                self.gate.open();
+                self.publish.send_replace(Some(Arc::new(credentials)));
+                if before != Some(generation) {
+                    tracing::info!(generation, "serving with new credentials");
+                }
+            }
+            Err(error) => self.refuse(&error.to_string()),
+        }
+    }
+
+    fn refuse(&self, reason: &str) {
+        self.metrics.credentials_refused();
+        let serving = self.publish.borrow().is_some();
+        if !serving {
+            self.gate.close(format!("Secret {SERVER_SECRET}: {reason}"));
+        }
+        tracing::warn!(
+            secret = SERVER_SECRET,
+            reason,
+            serving,
+            "cannot use the Secret; the last good credentials stay"
+        );
+    }
+
+    /// Expired roots have to be dropped when they expire, not when the Secret next changes.
+    fn until_recheck(&self, now: Timestamp) -> Duration {
+        let ends = self.publish.borrow().as_ref().map(|credentials| credentials.first_root_ends);
+        let left = ends.and_then(|ends| Duration::try_from(ends.duration_since(now)).ok());
+        left.map_or(LONGEST, |left| (left + Duration::from_secs(1)).min(LONGEST))
+    }
+}
