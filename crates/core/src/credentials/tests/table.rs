@@ -1,0 +1,1 @@
+//! One situation at a time.
