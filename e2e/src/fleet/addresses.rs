@@ -63,6 +63,12 @@ impl Addresses {
         self.taken.remove(&address);
     }
 
+    /// Whether a living pod has it.
+    #[must_use]
+    pub fn is_taken(&self, address: Ipv4Addr) -> bool {
+        self.taken.contains(&address)
+    }
+
     pub fn order(&mut self, order: Order) {
         self.orders.push_back(order);
     }

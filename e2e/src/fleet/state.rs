@@ -378,3 +378,6 @@ impl Inner {
         self.containers
     }
 }
+
+#[cfg(test)]
+mod tests;
