@@ -49,6 +49,20 @@ pub struct Timing {
     /// How long a replica may be pending before it is given up.
     #[serde(with = "crate::moment::seconds")]
     pub replica_deadline: Duration,
+    pub proof: Proof,
+}
+
+/// What our own samples must have shown over the HPA's window before a move is answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Proof {
+    /// Every set of samples pointed that way. Safe whatever the HPA remembers; as the holds answered meanwhile are
+    /// recommendations too, the HPA's window begins when ours ends.
+    #[default]
+    EverySample,
+    /// None is missing. The HPA has had our answer to each, so that its window alone does the waiting; not safe against an
+    /// HPA that could not reach us for longer than its window.
+    NoGap,
 }
 
 impl Default for Timing {
@@ -58,6 +72,7 @@ impl Default for Timing {
             scrape_interval: Duration::from_secs(15),
             scrape_timeout: Duration::from_secs(3),
             replica_deadline: Duration::from_secs(30 * 60),
+            proof: Proof::default(),
         }
     }
 }

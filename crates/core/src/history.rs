@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::fleet::Timing;
+use crate::fleet::{Proof, Timing};
 use crate::moment::Moment;
 
 /// Most replicas without a Workspace that are timed one by one.
@@ -29,6 +29,8 @@ pub enum Lean {
 pub struct Sighting {
     /// Names of the replicas whose samples count (serving, and leaving ones that answer), sorted.
     pub members: Vec<String>,
+    /// At least one replica was heard.
+    pub heard: bool,
     /// Known: nothing waited, and fewer requests ran than replicas served.
     pub idle: bool,
     /// Known: nothing waited and nothing ran, anywhere.
@@ -42,8 +44,8 @@ pub struct Sighting {
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct History {
     last_round: Option<Moment>,
-    /// Start of the unbroken run of rounds.
-    rounds_since: Option<Moment>,
+    /// Start of the unbroken run of rounds in which somebody was heard.
+    heard_since: Option<Moment>,
     up_since: Option<Moment>,
     down_since: Option<Moment>,
     idle_since: Option<Moment>,
@@ -58,14 +60,14 @@ impl History {
     /// Takes in what a round showed. A round that comes later than the samples of the last stay fresh starts anew.
     pub fn see(&mut self, now: Moment, sighting: Sighting, timing: &Timing) {
         if !self.is_current(now, timing) {
-            self.rounds_since = None;
+            self.heard_since = None;
             self.up_since = None;
             self.down_since = None;
             self.idle_since = None;
             self.quiet_since = None;
         }
         self.last_round = Some(now);
-        self.rounds_since.get_or_insert(now);
+        keep(&mut self.heard_since, sighting.heard, now);
         keep(&mut self.idle_since, sighting.idle, now);
         keep(&mut self.quiet_since, sighting.quiet, now);
         if self.members_since.is_none() || self.members != sighting.members {
@@ -82,12 +84,14 @@ impl History {
         keep(&mut self.down_since, lean == Lean::Down, now);
     }
 
-    /// Whether every set of samples of the last `window` leant `direction`, without a gap.
+    /// Whether our samples of the last `window` justify a move in `direction`: all of them leant that way, or
+    /// ([`Proof::NoGap`]) none is missing.
     pub fn supports(&self, direction: Lean, window: Duration, now: Moment, timing: &Timing) -> bool {
-        let since = match direction {
-            Lean::Up => self.up_since,
-            Lean::Down => self.down_since,
-            Lean::Hold => return true,
+        let since = match (direction, timing.proof) {
+            (Lean::Hold, _) => return true,
+            (Lean::Up | Lean::Down, Proof::NoGap) => self.heard_since,
+            (Lean::Up, Proof::EverySample) => self.up_since,
+            (Lean::Down, Proof::EverySample) => self.down_since,
         };
         self.is_current(now, timing) && since.is_some_and(|since| now.since(since) >= window)
     }

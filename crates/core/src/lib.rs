@@ -29,6 +29,10 @@ pub mod window;
 mod decide;
 mod estimate;
 mod exact;
+#[cfg(test)]
+mod fixture;
 mod simple;
+#[cfg(test)]
+mod simulation;
 mod situation;
 mod verdict;

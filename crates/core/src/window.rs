@@ -146,6 +146,7 @@ impl ReplicaSeries {
         for known in &mut self.metrics {
             known.window = Duration::ZERO;
         }
+        self.metrics.reserve_exact(wanted.len().saturating_sub(self.metrics.len()));
         for one in wanted {
             match self.metrics.iter_mut().find(|known| wants(known, one)) {
                 Some(known) => known.window = known.window.max(one.window),

@@ -17,6 +17,7 @@ pub(super) fn sighting(situation: &Situation<'_, '_>) -> Sighting {
     let ordered = situation.scale.spec_replicas;
     let staying = situation.replicas.iter().filter(|view| !view.terminating).count();
     Sighting {
+        heard: fleet.n_serving() > 0,
         members: situation.sampled().into_iter().map(str::to_owned).collect(),
         idle: heard && demand.is_some_and(|demand| demand.waiting <= 0.0 && demand.running < n_serving),
         quiet: heard && fleet.n_pending() == 0 && demand.is_some_and(|demand| demand.waiting + demand.running <= 0.0),

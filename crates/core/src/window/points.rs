@@ -60,7 +60,7 @@ impl Points {
         let fell = self.points.back().is_some_and(|last| sum < last.sum || count < last.count);
         let starts = self.points.is_empty() || !continues || self.interrupted || fell;
         self.interrupted = false;
-        if !starts && self.is_crowded(at, window) {
+        if !starts && self.is_crowded(window) {
             self.points.pop_back();
         }
         self.points.push_back(Point { at, sum, count, starts });
@@ -70,14 +70,15 @@ impl Points {
         }
     }
 
-    /// Whether the newest point stands so close to the one before that a new one can take its place.
-    fn is_crowded(&self, at: Moment, window: Duration) -> bool {
+    /// Whether the newest point stands so close to the one before that the next can take its place. Points further apart
+    /// than this are few enough to cover the window.
+    fn is_crowded(&self, window: Duration) -> bool {
         let mut newest = self.points.iter().rev();
         let (Some(last), Some(before)) = (newest.next(), newest.next()) else {
             return false;
         };
         let steps = u32::try_from(MAX_POINTS - 2).unwrap_or(u32::MAX);
-        !last.starts && at.since(before.at) < window / steps
+        !last.starts && last.at.since(before.at) < window / steps
     }
 
     /// Growth from the newest point at or before `begin` (unless it is much older, or before `floor`; then from the first

@@ -1,0 +1,233 @@
+//! A small world in simulated time: pods with a load, KAITO that makes and removes them, the scaler's rounds, and the HPA.
+//! It says what happens to the replica count; nothing of it is in a program.
+
+mod faults;
+mod kaito;
+mod named;
+mod properties;
+mod reference;
+mod scaler;
+
+use std::time::Duration;
+
+use crate::fleet::Proof;
+use crate::history::Lean;
+use crate::hpa::Tolerance;
+use crate::hpa::behavior::{Autoscaler, Rules};
+use crate::moment::Moment;
+use crate::policy::{Combine, MetricKind, MetricRule, ScalingPolicy};
+use crate::record::{DecisionRecord, Scale};
+use crate::situation::MetricType;
+use crate::trigger::{Aggregation, DesiredReplicas};
+
+use faults::Fault;
+use kaito::Kaito;
+use scaler::Scaler;
+
+/// The world's step.
+const TICK: Duration = Duration::from_secs(5);
+/// How often samples are taken and how often the HPA syncs.
+const INTERVAL: i64 = 15;
+
+/// What stays the same over a run.
+#[derive(Clone, Debug)]
+struct Setting {
+    trigger: Aggregation,
+    min: u32,
+    max: u32,
+    start: u32,
+    tolerance: Tolerance,
+    cold_start: Duration,
+    drain: Duration,
+    /// The time from spec.replicas to status.replicas.
+    status_lag: Duration,
+    proof: Proof,
+}
+
+/// A change of spec.replicas.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Move {
+    at: Moment,
+    from: u32,
+    to: u32,
+}
+
+/// Everything that lives.
+struct World {
+    setting: Setting,
+    now: Moment,
+    /// Load over the whole fleet; replicas share it.
+    load: f64,
+    kaito: Kaito,
+    scaler: Scaler,
+    hpa: Autoscaler,
+    faults: Vec<Fault>,
+    moves: Vec<Move>,
+    last: Option<DecisionRecord>,
+}
+
+impl Setting {
+    fn simple(threshold: f64) -> Self {
+        let metric = crate::families::WAITING.to_owned();
+        Self {
+            trigger: Aggregation::Sum { metric, threshold },
+            min: 1,
+            max: 10,
+            start: 2,
+            tolerance: Tolerance { up: 0.1, down: 0.5 },
+            cold_start: Duration::from_secs(180),
+            drain: Duration::from_secs(30),
+            status_lag: Duration::from_secs(5),
+            proof: Proof::default(),
+        }
+    }
+
+    fn policy(metrics: Vec<MetricRule>) -> Self {
+        let policy = ScalingPolicy {
+            metrics,
+            combine: Combine::And,
+            evaluation_window: Duration::from_secs(60),
+            scale_up_cooldown: Duration::from_secs(300),
+            scale_down_cooldown: Duration::from_secs(300),
+        };
+        let request = DesiredReplicas {
+            policy,
+            min_replicas: 1,
+            max_replicas: 10,
+            scale_up_tolerance: Some(0.0),
+            scale_down_tolerance: Some(0.0),
+        };
+        Self {
+            trigger: Aggregation::DesiredReplicas(Box::new(request)),
+            tolerance: Tolerance { up: 0.0, down: 0.0 },
+            ..Self::simple(1.0)
+        }
+    }
+
+    fn scale(&self, spec: u32, status: u32) -> Scale {
+        Scale {
+            spec_replicas: spec,
+            status_replicas: status,
+            min_replicas: self.min,
+            max_replicas: self.max,
+            tolerance: self.tolerance,
+            metric_type: MetricType::AverageValue,
+            scaling_modifiers: false,
+            down_window: Duration::from_secs(300),
+        }
+    }
+
+    /// The HPA as the ScaledObject of this trigger is rendered.
+    fn autoscaler(&self) -> Autoscaler {
+        let seconds = Duration::from_secs;
+        let (up, down) = match &self.trigger {
+            Aggregation::DesiredReplicas(request) => {
+                let policy = &request.policy;
+                (
+                    Rules::one_policy(policy.evaluation_window, 1, policy.scale_up_cooldown),
+                    Rules::one_policy(policy.scale_down_cooldown, 1, policy.scale_down_cooldown),
+                )
+            }
+            _ => (
+                Rules::one_policy(seconds(60), 1, seconds(300)),
+                Rules::one_policy(seconds(300), 1, seconds(600)),
+            ),
+        };
+        Autoscaler::new(up, down, self.min, self.max)
+    }
+}
+
+fn gauge(name: &str, up_threshold: f64, down_threshold: f64) -> MetricRule {
+    MetricRule {
+        name: name.to_owned(),
+        kind: MetricKind::Gauge,
+        up_threshold,
+        down_threshold,
+        window: Duration::ZERO,
+    }
+}
+
+fn histogram(name: &str, window: u64, up_threshold: f64, down_threshold: f64) -> MetricRule {
+    MetricRule {
+        kind: MetricKind::Histogram,
+        window: Duration::from_secs(window),
+        ..gauge(name, up_threshold, down_threshold)
+    }
+}
+
+impl World {
+    /// A fleet of `setting.start` warm replicas under `load`, observed since just now.
+    fn new(setting: Setting, load: f64) -> Self {
+        let now = Moment::from_secs(10_000);
+        Self {
+            kaito: Kaito::warm(setting.start, now),
+            scaler: Scaler::starting(now),
+            hpa: setting.autoscaler(),
+            setting,
+            now,
+            load,
+            faults: Vec::new(),
+            moves: Vec::new(),
+            last: None,
+        }
+    }
+
+    fn spec(&self) -> u32 {
+        self.kaito.spec
+    }
+
+    fn run(&mut self, seconds: u64) -> &mut Self {
+        let end = self.now.plus(Duration::from_secs(seconds));
+        while self.now < end {
+            self.tick();
+        }
+        self
+    }
+
+    fn tick(&mut self) {
+        self.now = self.now.plus(TICK);
+        let faults: Vec<_> = self.faults.iter().filter(|fault| fault.covers(self.now)).copied().collect();
+        self.kaito.live(self.now, &self.setting, self.load, &faults);
+        let second = self.now.millis() / 1000 % INTERVAL;
+        if second == 0 {
+            if faults.iter().any(|fault| fault.restarts_scaler(self.now)) {
+                self.scaler = Scaler::starting(self.now);
+            }
+            self.scaler.round(self.now, &self.setting, &self.kaito, &faults);
+        }
+        if second == 10 {
+            self.sync(&faults);
+        }
+    }
+
+    fn sync(&mut self, faults: &[Fault]) {
+        if faults.iter().any(|fault| fault.restarts_hpa(self.now)) {
+            self.hpa.forget();
+        }
+        let reachable = !faults.iter().any(Fault::cuts_keda_off);
+        let record = reachable.then(|| self.scaler.decide(self.now, &self.setting, &self.kaito));
+        let recommended = record.as_ref().and_then(|record| self.setting.recommended(record, self.kaito.status));
+        let from = self.kaito.spec;
+        let to = self.hpa.sync(self.now, from, recommended);
+        if to != from {
+            self.moves.push(Move { at: self.now, from, to });
+            self.kaito.spec = to;
+        }
+        self.last = record;
+    }
+
+    /// Changes of direction among the moves made from `since` on.
+    fn reversals(&self, since: Moment) -> usize {
+        let directions: Vec<_> = self.moves.iter().filter(|step| step.at >= since).map(|step| step.to > step.from).collect();
+        directions.windows(2).filter(|pair| pair[0] != pair[1]).count()
+    }
+
+    fn moved(&self, lean: Lean) -> bool {
+        self.moves.iter().any(|step| (step.to > step.from) == (lean == Lean::Up))
+    }
+
+    /// What the newest decision said, for messages.
+    fn why(&self) -> String {
+        format!("{:?}\n{:#?}\n{:#?}", self.moves, self.last, self.scaler.history)
+    }
+}

@@ -1,0 +1,3 @@
+//! Failures of the reference that must not happen here.
+
+use super::*;
