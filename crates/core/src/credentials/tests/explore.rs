@@ -8,7 +8,7 @@ use super::super::clock::later;
 use super::super::{Acknowledgement, Acknowledgements, Callers, Clock, LeafSource, Phase, Plan, Presence, Replica, Step, plan};
 use super::super::{AuthoritySecret, LeafSecret};
 use super::apply::{DAY, apply, config};
-use super::world::{Caller, Handshake, Published, Reading, Served, Stalled, World};
+use super::world::{Handshake, Published, Reading, Served, Stalled, World};
 
 /// What the explored world is like.
 #[derive(Clone, Copy, Debug)]
@@ -63,11 +63,10 @@ impl Setting {
     }
 
     fn acknowledgements(&self, world: &World) -> Acknowledgements {
-        let started = |caller: &Caller| caller.certificate.map(|(_, leaf)| self.started(leaf));
         let callers = Callers {
             since: self.first,
-            lowest_epoch: world.callers.iter().filter_map(|caller| caller.epoch).min(),
-            oldest_client: world.callers.iter().filter_map(started).min(),
+            lowest_epoch: world.callers.iter().filter_map(|caller| caller.shown.1).min(),
+            oldest_client: world.callers.iter().map(|caller| self.started(caller.shown.0)).min(),
         };
         let unseen = Callers {
             since: self.first,
@@ -76,7 +75,7 @@ impl Setting {
         };
         let replica = |index: usize| {
             let held = if self.replicas_lie {
-                u64::MAX - 9
+                world.objects.server.generation.unwrap_or(0)
             } else {
                 world.held(index).generation
             };
@@ -185,7 +184,7 @@ impl Setting {
         }
     }
 
-    /// Visits everything. A rotation is finished when nothing is left to write, one authority is left, and it is new.
+    /// Visits everything, or stops at the first failure. A rotation is finished when nothing is left to write, one authority is left, and it is new.
     pub(super) fn explore(&self, start: World) -> Found {
         let mut found = Found::default();
         let mut ids: HashMap<World, usize> = HashMap::from([(start.clone(), 0)]);
@@ -194,6 +193,9 @@ impl Setting {
         let mut queue = VecDeque::from([(start.clone(), 0)]);
         while let Some((world, number)) = queue.pop_front() {
             self.check(&world, &mut found);
+            if found.failures > 0 {
+                break;
+            }
             let decided = self.plan(&world);
             if !found.phases.contains(&decided.phase) {
                 found.phases.push(decided.phase);

@@ -36,6 +36,8 @@ pub(super) struct Caller {
     /// Absent for a ScaledObject written by hand.
     pub(super) epoch: Option<u64>,
     pub(super) reading: Reading,
+    /// What replicas remember of it: the certificate and the epoch it called with last.
+    pub(super) shown: (u8, Option<u64>),
 }
 
 /// Whose caller it is.
@@ -124,26 +126,44 @@ impl Published {
 }
 
 impl Caller {
-    /// What a caller holds that read each parameter from the given version.
-    fn holding(certificate: Option<Published>, key: Option<Published>, bundle: Option<Published>, epoch: Option<u64>) -> Self {
+    /// A caller that has called with this version.
+    fn calling(seen: Published, epoch: Option<u64>) -> Self {
+        Self {
+            certificate: Some((seen.issuer, seen.leaf)),
+            key: Some(seen.leaf),
+            bundle: Some(seen.bundle),
+            epoch,
+            reading: Reading::Idle,
+            shown: (seen.leaf, epoch),
+        }
+    }
+
+    /// Reads one more parameter from what the informer knows; `told` is the epoch of a read that begins now.
+    pub(super) fn read(self, seen: Option<Published>, told: Option<u64>, bundle_first: bool) -> Self {
+        let ([certificate, key, bundle], epoch) = match self.reading {
+            Reading::Idle => {
+                let reading = Reading::First(seen, told);
+                return Self { reading, ..self };
+            }
+            Reading::First(first, epoch) => {
+                let reading = Reading::Second(first, seen, epoch);
+                return Self { reading, ..self };
+            }
+            Reading::Second(first, second, epoch) if bundle_first => ([second, seen, first], epoch),
+            Reading::Second(first, second, epoch) => ([first, second, seen], epoch),
+        };
+        let shown = match (certificate, key, bundle) {
+            (Some(certificate), Some(key), Some(_)) if certificate.leaf == key.leaf => (key.leaf, epoch),
+            _ => self.shown,
+        };
         Self {
             certificate: certificate.map(|seen| (seen.issuer, seen.leaf)),
             key: key.map(|seen| seen.leaf),
             bundle: bundle.map(|seen| seen.bundle),
             epoch,
             reading: Reading::Idle,
+            shown,
         }
-    }
-
-    /// Reads one more parameter from what the informer knows; `told` is the epoch of a read that begins now.
-    pub(super) fn read(self, seen: Option<Published>, told: Option<u64>, bundle_first: bool) -> Self {
-        let reading = match self.reading {
-            Reading::Idle => Reading::First(seen, told),
-            Reading::First(first, epoch) => Reading::Second(first, seen, epoch),
-            Reading::Second(first, second, epoch) if bundle_first => return Self::holding(second, seen, first, epoch),
-            Reading::Second(first, second, epoch) => return Self::holding(first, second, seen, epoch),
-        };
-        Self { reading, ..self }
     }
 
     pub(super) fn calls(&self, replica: &Served) -> Handshake {
@@ -169,7 +189,7 @@ impl World {
         let published = Published::of(&objects, first);
         let caller = |kind: &Kind| {
             let epoch = objects.authentication.epoch.filter(|_| *kind == Kind::Managed);
-            Caller::holding(published, published, published, epoch)
+            Caller::calling(published.unwrap(), epoch)
         };
         Self {
             versions: [1; 4],
