@@ -145,3 +145,6 @@ pub async fn served(client: &Client, wanted: &GroupKindWanted) -> Result<Option<
 async fn unless_cancelled<T>(future: impl Future<Output = T>, shutdown: &CancellationToken) -> Option<T> {
     shutdown.run_until_cancelled(future).await
 }
+
+#[cfg(test)]
+mod tests;

@@ -56,6 +56,7 @@ impl Essential {
     /// # Errors
     /// A task ended, failed or panicked before shutdown, or failed or panicked during it.
     pub async fn join(mut self, grace: Duration) -> anyhow::Result<()> {
+        anyhow::ensure!(!self.tasks.is_empty(), "no essential task was started");
         let mut failure = None;
         tokio::select! {
             biased;
@@ -64,7 +65,6 @@ impl Essential {
                 failure = Some(self.too_early(ended));
                 self.shutdown.cancel();
             }
-            else => return Err(anyhow::anyhow!("no essential task was started")),
         }
         let drained = tokio::time::timeout(grace, async {
             while let Some(ended) = self.tasks.join_next_with_id().await {
@@ -106,3 +106,73 @@ impl Essential {
 }
 
 type Ended = Result<(Id, anyhow::Result<()>), JoinError>;
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::Instant;
+    use tokio_util::sync::CancellationToken;
+
+    use super::Essential;
+
+    const GRACE: Duration = Duration::from_secs(5);
+
+    #[tokio::test(start_paused = true)]
+    async fn first_task_to_end_stops_the_others_and_is_named() {
+        for (outcome, expected) in [
+            ("return", "essential task \"x\" ended"),
+            ("fail", "no tea"),
+            ("panic", "panicked"),
+        ] {
+            let shutdown = CancellationToken::new();
+            let mut tasks = Essential::new(shutdown.clone());
+            let others = shutdown.clone();
+            tasks.spawn("other", async move { others.cancelled().await });
+            match outcome {
+                "return" => tasks.spawn("x", async {}),
+                "fail" => tasks.spawn("x", async { Err::<(), _>(anyhow::anyhow!("no tea")) }),
+                _ => tasks.spawn::<()>("x", async { panic!("out of tea") }),
+            }
+            let error = format!("{:#}", tasks.join(GRACE).await.unwrap_err());
+            assert!(error.contains("\"x\"") && error.contains(expected), "{outcome}: {error}");
+            assert!(shutdown.is_cancelled(), "{outcome}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn tasks_may_end_once_shutdown_is_asked_for() {
+        let shutdown = CancellationToken::new();
+        let mut tasks = Essential::new(shutdown.clone());
+        let stop = shutdown.clone();
+        tasks.spawn("polite", async move { stop.cancelled().await });
+        shutdown.cancel();
+        tasks.join(GRACE).await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn task_that_does_not_stop_is_aborted_after_the_grace() {
+        let shutdown = CancellationToken::new();
+        let mut tasks = Essential::new(shutdown.clone());
+        tasks.spawn("stubborn", std::future::pending::<()>());
+        shutdown.cancel();
+        let started = Instant::now();
+        tasks.join(GRACE).await.unwrap();
+        assert_eq!(started.elapsed(), GRACE);
+    }
+
+    #[tokio::test]
+    async fn failure_while_stopping_is_reported() {
+        let shutdown = CancellationToken::new();
+        let mut tasks = Essential::new(shutdown.clone());
+        tasks.spawn("clumsy", async { Err::<(), _>(anyhow::anyhow!("spilled")) });
+        shutdown.cancel();
+        let error = tasks.join(GRACE).await.unwrap_err();
+        assert!(format!("{error:#}").contains("spilled"), "{error:#}");
+    }
+
+    #[tokio::test]
+    async fn set_without_tasks_is_a_mistake() {
+        assert!(Essential::new(CancellationToken::new()).join(GRACE).await.is_err());
+    }
+}
