@@ -2,6 +2,7 @@
 //! record of every change of a replica count, the programs under test shared by all tests. No test lives here.
 
 pub mod documents;
+pub mod four_nodes;
 pub mod kubectl;
 pub mod objects;
 pub mod observer;

@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use keda_kaito_e2e::bed::{Bed, Look, eventually};
-use keda_kaito_e2e::cases::objects::{Kind, text};
+use jiff::Timestamp;
+use keda_kaito_e2e::bed::{Bed, Look, eventually, never};
+use keda_kaito_e2e::cases::objects::{Kind, number, text};
+use keda_kaito_e2e::cases::observer::Observer;
 use keda_kaito_e2e::keda;
 
 const SOON: Duration = Duration::from_secs(20);
@@ -44,5 +46,46 @@ pub(crate) async fn metric(bed: &Bed, namespace: &str, name: &str, metric: &str,
             })
         },
     )
+    .await
+}
+
+/// The count does not change from `since` until `span` from now has passed.
+pub(crate) async fn holds(observer: &Observer, since: Timestamp, span: Duration) -> Result<()> {
+    never(span, "the count has changed", async || {
+        Ok(match observer.since(since) {
+            changes if changes.is_empty() => Look::NotYet(String::new()),
+            changes => Look::Met(changes),
+        })
+    })
+    .await
+}
+
+/// KAITO says that so many replicas, and no more, are there and ready.
+pub(crate) async fn serving(bed: &Bed, namespace: &str, name: &str, replicas: i64) -> Result<()> {
+    let what = format!("{name} has {replicas} replicas, all ready");
+    eventually(Duration::from_secs(60), &what, async || {
+        let set = bed.get(Kind::INFERENCE_SET, namespace, name).await?;
+        let shown = ["/status/replicas", "/status/readyReplicas"].map(|pointer| number(&set, pointer).unwrap_or(0));
+        Ok(Look::when(shown == [replicas, replicas], shown))
+    })
+    .await?;
+    Ok(())
+}
+
+/// An Event of this reason about anything in the namespace, whose message has all these words.
+pub(crate) async fn warning(bed: &Bed, namespace: &str, reason: &str, words: &[&str]) -> Result<()> {
+    eventually(SOON, &format!("a Warning {reason} with {words:?}"), async || {
+        let events = bed.list(Kind::EVENT, namespace).await?;
+        let notes: Vec<(&str, &str)> = events
+            .iter()
+            .map(|event| (text(event, "/reason"), text(event, "/message")))
+            .collect();
+        let fits = |note: &(&str, &str)| note.0 == reason && words.iter().all(|word| note.1.contains(word));
+        Ok(if notes.iter().any(fits) {
+            Look::Met(())
+        } else {
+            Look::NotYet(format!("{notes:?}"))
+        })
+    })
     .await
 }

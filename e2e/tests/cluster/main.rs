@@ -1,8 +1,14 @@
 //! Tests against the real control plane, KEDA and KAITO, with the three programs running: `cargo xtask test`. They run
 //! beside each other, each in namespaces of its own, and disturb no program.
 
+mod bounds;
+mod by_hand;
+mod complaints;
 mod expect;
+mod faults;
 mod hpa_model;
 mod lifecycle;
+mod policy;
 mod quick_start;
+mod reference;
 mod scripted;
