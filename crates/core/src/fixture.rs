@@ -71,9 +71,10 @@ pub(crate) fn histogram(name: &str, window: u64, up_threshold: f64, down_thresho
 impl Bed {
     /// `spec` replicas ordered and reported, none added yet; min 1, max 10, tolerance 0.1 up and 0.5 down (policy: none).
     pub(crate) fn new(trigger: Aggregation, spec: u32) -> Self {
-        let tolerance = match &trigger {
-            Aggregation::DesiredReplicas(_) => Tolerance { up: 0.0, down: 0.0 },
-            _ => Tolerance { up: 0.1, down: 0.5 },
+        let tolerance = if matches!(trigger, Aggregation::DesiredReplicas(_)) {
+            Tolerance { up: 0.0, down: 0.0 }
+        } else {
+            Tolerance { up: 0.1, down: 0.5 }
         };
         let input = DecisionInput {
             now: NOW,
@@ -118,6 +119,24 @@ impl Bed {
             (MetricKind::Gauge, _) => Reading::Gauge(value),
             (MetricKind::Histogram, _) => Reading::Histogram { sum: 0.0, count: 0.0 },
         })
+    }
+
+    /// Adds a replica sampled every 15 s for 600 s until 10 s ago, whose histogram grew by `count` observations of `mean` in
+    /// each step; `waiting` and `running` are its gauges.
+    pub(crate) fn observing(self, mean: f64, count: f64, waiting: f64, running: f64) -> Self {
+        let mut bed = self.serving(0.0);
+        let mut series = ReplicaSeries::new(&wanted(&bed.input.trigger));
+        for step in 0..40_u32 {
+            let total = 1000.0 + count * f64::from(step);
+            let at = ago(595).plus(15 * step * Duration::from_secs(1));
+            series.push(at, Segment::of("uid", 0, 0), |metric, kind| match (kind, metric) {
+                (MetricKind::Histogram, _) => Reading::Histogram { sum: total * mean, count: total },
+                (MetricKind::Gauge, RUNNING) => Reading::Gauge(running),
+                (MetricKind::Gauge, _) => Reading::Gauge(waiting),
+            });
+        }
+        bed.last().series = Cow::Owned(series);
+        bed
     }
 
     /// Adds a replica that answers, without any metric.
@@ -180,6 +199,26 @@ impl Bed {
             at = at.plus(Duration::from_secs(15));
         }
         self.input.history = Cow::Owned(history);
+        self
+    }
+
+    /// After other rounds the fleet has been idle in the last `seconds`.
+    pub(crate) fn seen_idle_for(mut self, seconds: u64) -> Self {
+        let history = self.input.history.to_mut();
+        let idle = |idle, at: Moment, history: &mut History| {
+            let members = vec!["ws-0".to_owned()];
+            let sighting = Sighting {
+                heard: true,
+                members,
+                idle,
+                ..Sighting::default()
+            };
+            history.see(at, sighting, &Timing::default());
+        };
+        idle(false, ago(seconds + 1), history);
+        for age in (0..=seconds).rev().step_by(15) {
+            idle(true, ago(age), history);
+        }
         self
     }
 

@@ -23,6 +23,25 @@ pub use crate::situation::{DecisionInput, MetricType, Scale, wanted};
 pub use crate::verdict::{Clamp, MetricRecord};
 pub use warnings::{Warning, WarningReason};
 
+/// An input as `scaler decide` reads it (there on one line). `trigger.aggregation` is one of those KEDA may ask for, or
+/// `desired-replicas` with the policy as in a trigger's metadata; `scale.tolerance` (0.1 both), `scale.metricType`
+/// (AverageValue), `scale.scalingModifiers` (false), `scale.downWindow` (300), `timing` and `history` may be left out. A
+/// reading is one of `{"gauge": 3}`, `{"histogram": {"sum": 1.5, "count": 2}}`, `{"absent": {}}`,
+/// `{"mismatch": {"exposed": "counter"}}` and `{"unusable": {"problem": "not finite"}}`; a histogram's `points` are
+/// `[seconds, sum, count, starts a segment]`. Without `history` only moves that need no window are made.
+pub const EXAMPLE_INPUT: &str = r#"{
+  "now": 1000,
+  "trigger": {"aggregation": "sum", "metric": "vllm:num_requests_waiting", "threshold": 10},
+  "scale": {"specReplicas": 3, "statusReplicas": 3, "minReplicas": 1, "maxReplicas": 8, "tolerance": {"up": 0.1, "down": 0.5}},
+  "replicas": [
+    {"workspace": "phi-4-abcde", "created": 0, "readySince": 300, "series": {"answered": 995, "served": 995, "metrics": [
+      {"metric": "vllm:num_requests_waiting", "kind": "gauge", "latest": {"gauge": 20}}]}},
+    {"workspace": "phi-4-fghij", "created": 10, "readySince": 310, "series": {"answered": 996, "served": 996, "metrics": [
+      {"metric": "vllm:num_requests_waiting", "kind": "gauge", "latest": {"gauge": 22}}]}},
+    {"workspace": "phi-4-klmno", "created": 900}
+  ]
+}"#;
+
 /// One decision and what it rests on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

@@ -64,6 +64,10 @@ struct World {
     faults: Vec<Fault>,
     moves: Vec<Move>,
     last: Option<DecisionRecord>,
+    /// The least and the most load at the last three rounds: what fresh samples can be about.
+    recent: Vec<f64>,
+    /// Recommendations that the load of the recent rounds did not justify.
+    wrong: Vec<String>,
 }
 
 impl Setting {
@@ -120,18 +124,17 @@ impl Setting {
     /// The HPA as the ScaledObject of this trigger is rendered.
     fn autoscaler(&self) -> Autoscaler {
         let seconds = Duration::from_secs;
-        let (up, down) = match &self.trigger {
-            Aggregation::DesiredReplicas(request) => {
-                let policy = &request.policy;
-                (
-                    Rules::one_policy(policy.evaluation_window, 1, policy.scale_up_cooldown),
-                    Rules::one_policy(policy.scale_down_cooldown, 1, policy.scale_down_cooldown),
-                )
-            }
-            _ => (
+        let (up, down) = if let Aggregation::DesiredReplicas(request) = &self.trigger {
+            let policy = &request.policy;
+            (
+                Rules::one_policy(policy.evaluation_window, 1, policy.scale_up_cooldown),
+                Rules::one_policy(policy.scale_down_cooldown, 1, policy.scale_down_cooldown),
+            )
+        } else {
+            (
                 Rules::one_policy(seconds(60), 1, seconds(300)),
                 Rules::one_policy(seconds(300), 1, seconds(600)),
-            ),
+            )
         };
         Autoscaler::new(up, down, self.min, self.max)
     }
@@ -169,6 +172,8 @@ impl World {
             faults: Vec::new(),
             moves: Vec::new(),
             last: None,
+            recent: Vec::new(),
+            wrong: Vec::new(),
         }
     }
 
@@ -193,6 +198,8 @@ impl World {
             if faults.iter().any(|fault| fault.restarts_scaler(self.now)) {
                 self.scaler = Scaler::starting(self.now);
             }
+            self.recent.insert(0, self.load);
+            self.recent.truncate(3);
             self.scaler.round(self.now, &self.setting, &self.kaito, &faults);
         }
         if second == 10 {
@@ -208,12 +215,34 @@ impl World {
         let record = reachable.then(|| self.scaler.decide(self.now, &self.setting, &self.kaito));
         let recommended = record.as_ref().and_then(|record| self.setting.recommended(record, self.kaito.status));
         let from = self.kaito.spec;
+        if let Some(recommended) = recommended {
+            self.check(from, recommended);
+        }
         let to = self.hpa.sync(self.now, from, recommended);
         if to != from {
             self.moves.push(Move { at: self.now, from, to });
             self.kaito.spec = to;
         }
         self.last = record;
+    }
+
+    /// Notes a recommendation that no recent load calls for: fewer replicas than would do, more than are needed by those that
+    /// can be heard.
+    fn check(&mut self, spec: u32, recommended: u32) {
+        let least = self.recent.iter().copied().fold(f64::INFINITY, f64::min);
+        let most = self.recent.iter().copied().fold(0.0, f64::max);
+        let n_ready = self.kaito.pods.iter().filter(|pod| pod.takes_load()).count();
+        let n_ready = f64::from(u32::try_from(n_ready).unwrap());
+        let (down_limit, up_limit) = match &self.setting.trigger {
+            Aggregation::DesiredReplicas(_) => (4.0 * n_ready.max(1.0), 10.0 * n_ready),
+            _ => (10.0 * f64::from(spec.saturating_sub(1)), 10.0 * f64::from(spec)),
+        };
+        if recommended < self.setting.scale(spec, spec).clamp(spec) && recommended >= self.setting.min && least > down_limit {
+            self.wrong.push(format!("{:?}: {spec} to {recommended} at {:?}", self.now, self.recent));
+        }
+        if recommended > spec && most <= up_limit && !self.kaito.pods.iter().any(|pod| pod.was_shaken(self.now)) {
+            self.wrong.push(format!("{:?}: {spec} to {recommended} at {:?}", self.now, self.recent));
+        }
     }
 
     /// Changes of direction among the moves made from `since` on.

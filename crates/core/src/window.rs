@@ -103,30 +103,25 @@ impl Segment {
 }
 
 impl Reading {
-    /// Whether the reading is a number.
+    /// Whether the reading is a number that can be believed: finite and not negative.
     pub fn is_usable(&self) -> bool {
-        matches!(self, Self::Gauge(_) | Self::Histogram { .. })
+        let believable = |number: f64| number.is_finite() && number >= 0.0;
+        match self {
+            Self::Gauge(value) => believable(*value),
+            Self::Histogram { sum, count } => believable(*sum) && believable(*count),
+            Self::Absent { .. } | Self::Mismatch { .. } | Self::Unusable { .. } => false,
+        }
     }
 
     /// Numbers that cannot be believed are no numbers; a reading of the other kind than wanted contradicts it.
     fn checked(self, kind: MetricKind) -> Self {
-        let numbers: &[f64] = match (&self, kind) {
-            (Self::Gauge(value), MetricKind::Gauge) => &[*value],
-            (Self::Histogram { sum, count }, MetricKind::Histogram) => &[*sum, *count],
-            (Self::Gauge(_), MetricKind::Histogram) => return Self::Mismatch { exposed: "gauge".into() },
-            (Self::Histogram { .. }, MetricKind::Gauge) => {
-                return Self::Mismatch {
-                    exposed: "histogram".into(),
-                };
-            }
-            (Self::Absent { .. } | Self::Mismatch { .. } | Self::Unusable { .. }, _) => &[],
-        };
-        if numbers.iter().all(|number| number.is_finite() && *number >= 0.0) {
-            self
-        } else {
-            Self::Unusable {
-                problem: "not finite or negative".into(),
-            }
+        match (&self, kind) {
+            (Self::Gauge(_), MetricKind::Histogram) => Self::Mismatch { exposed: "gauge".into() },
+            (Self::Histogram { .. }, MetricKind::Gauge) => Self::Mismatch { exposed: "histogram".into() },
+            (Self::Gauge(_) | Self::Histogram { .. }, _) if !self.is_usable() => Self::Unusable {
+                problem: "not finite, or negative".into(),
+            },
+            _ => self,
         }
     }
 }
@@ -216,7 +211,7 @@ impl ReplicaSeries {
     /// The newest value of a gauge; `None` unless the newest reading is one.
     pub fn gauge(&self, metric: &str) -> Option<f64> {
         match self.reading(metric, MetricKind::Gauge) {
-            Some(Reading::Gauge(value)) => Some(*value),
+            Some(reading @ Reading::Gauge(value)) if reading.is_usable() => Some(*value),
             _ => None,
         }
     }

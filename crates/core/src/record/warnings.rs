@@ -96,12 +96,11 @@ fn unavailable(situation: &Situation<'_, '_>) -> Option<Warning> {
 /// The first metric whose exposed type contradicts the declared one.
 pub(super) fn mismatch(situation: &Situation<'_, '_>) -> Option<Warning> {
     metrics_of(situation.trigger).into_iter().find_map(|(metric, kind)| {
-        fresh_readings(situation, metric, kind).find_map(|(workspace, reading)| match reading {
-            Reading::Mismatch { exposed } => Some(warning(
-                WarningReason::MetricTypeMismatch,
-                format!("metric {metric:?} is declared a {}, but replica {workspace:?} exposes a {exposed}", word(kind)),
-            )),
-            _ => None,
+        fresh_readings(situation, metric, kind).find_map(|(workspace, reading)| {
+            let Reading::Mismatch { exposed } = reading else { return None };
+            let declared = word(kind);
+            let message = format!("metric {metric:?} is declared a {declared}, but replica {workspace:?} exposes a {exposed}");
+            Some(warning(WarningReason::MetricTypeMismatch, message))
         })
     })
 }

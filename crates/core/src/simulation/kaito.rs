@@ -32,6 +32,8 @@ pub(super) struct Kaito {
     status_changes: Option<Moment>,
     pub(super) pods: Vec<Pod>,
     made: usize,
+    /// Nothing finishes any more.
+    pub(super) stalled: bool,
 }
 
 impl Kaito {
@@ -42,6 +44,7 @@ impl Kaito {
             status_changes: None,
             pods: Vec::new(),
             made: 0,
+            stalled: false,
         };
         for _ in 0..count {
             kaito.make(now.minus(Duration::from_secs(3600)), Duration::from_secs(60));
@@ -84,7 +87,7 @@ impl Kaito {
             };
             if pod.ready_since.is_some() {
                 // Ten requests a second as long as there is load, each waiting as long as the share is large.
-                let finished = if pod.share > 0.0 { 10.0 * TICK.as_secs_f64() } else { 0.0 };
+                let finished = if pod.share > 0.0 && !self.stalled { 10.0 * TICK.as_secs_f64() } else { 0.0 };
                 pod.count += finished;
                 pod.sum += finished * pod.share;
             }
@@ -112,8 +115,14 @@ impl Kaito {
 }
 
 impl Pod {
-    fn takes_load(&self) -> bool {
+    pub(super) fn takes_load(&self) -> bool {
         self.ready_since.is_some() && self.removed.is_none()
+    }
+
+    /// Whether it began or ceased to be Ready a moment ago, so that samples of others still tell of another share.
+    pub(super) fn was_shaken(&self, now: Moment) -> bool {
+        let lately = |moment: &Moment| now.since(*moment) < Duration::from_secs(60);
+        [self.ready_since, self.lost_ready, self.removed].iter().flatten().any(lately)
     }
 
     fn live(&mut self, now: Moment, cold_start: Duration, index: usize, faults: &[Fault]) {

@@ -1,28 +1,147 @@
 //! Situations told by hand.
 
+use super::faults::Trouble;
 use super::*;
+use crate::families::WAITING;
+use crate::fixture::QUEUE_TIME;
+
+fn hour() -> Duration {
+    Duration::from_secs(3600)
+}
+
+/// Seconds from the change of load to each move, and where it went.
+fn moves_after(setting: Setting, before: f64, after: f64) -> Vec<(u64, u32)> {
+    let mut world = World::new(setting, before);
+    world.run(3600);
+    let changed = world.now;
+    world.load = after;
+    world.run(4 * 3600);
+    world.moves.iter().map(|step| (step.at.since(changed).as_secs(), step.to)).collect()
+}
+
+fn settings(proof: Proof) -> [Setting; 3] {
+    [
+        Setting::simple(10.0),
+        Setting::policy(vec![gauge(WAITING, 10.0, 4.0)]),
+        Setting::policy(vec![gauge(WAITING, 10.0, 4.0), histogram(QUEUE_TIME, 300, 10.0, 4.0)]),
+    ]
+    .map(|setting| Setting { start: 4, proof, ..setting })
+}
 
 #[test]
-fn timing_probe() {
-    for (name, setting) in [
-        ("simple", Setting::simple(10.0)),
-        ("gauge", Setting::policy(vec![gauge(crate::families::WAITING, 10.0, 4.0)])),
-        ("hist", Setting::policy(vec![histogram("vllm:q", 300, 10.0, 4.0)])),
-        ("both", Setting::policy(vec![gauge(crate::families::WAITING, 10.0, 4.0), histogram("vllm:q", 300, 10.0, 4.0)])),
-    ] {
-        for proof in [Proof::EverySample, Proof::NoGap] {
-        let mut world = World::new(Setting { proof, start: 5, cold_start: Duration::from_secs(120), ..setting.clone() }, 40.0);
-        world.run(3600);
-        let t0 = world.now;
+fn idle_fleet_shrinks_at_the_pace_of_its_cooldowns() {
+    let downs = |proof| settings(proof).map(|setting| moves_after(setting, 30.0, 0.0));
+    // Where the HPA has had every answer its own window does the waiting: 300 s, and the period of 600 s for the simple dialect.
+    let [simple, gauge, histogram] = downs(Proof::NoGap);
+    assert_eq!(simple, [(300, 3), (900, 2), (1500, 1)]);
+    assert_eq!(gauge, [(300, 3), (600, 2), (900, 1)]);
+    assert_eq!(histogram, [(600, 3), (990, 2), (1380, 1)], "a window has to empty, and settles after each step");
+    // Where every sample counts, the first step takes two windows, one after the other.
+    let [simple, gauge, histogram] = downs(Proof::EverySample);
+    assert_eq!(simple, [(600, 3), (1200, 2), (1800, 1)]);
+    assert_eq!(gauge, [(600, 3), (900, 2), (1200, 1)]);
+    assert_eq!(histogram, [(900, 3), (1590, 2), (2280, 1)]);
+}
+
+#[test]
+fn busy_fleet_grows_at_the_pace_of_its_cooldowns() {
+    for (proof, first) in [(Proof::NoGap, 60), (Proof::EverySample, 120)] {
+        let [_, setting, _] = settings(proof);
+        let ups = moves_after(Setting { cold_start: Duration::from_secs(120), ..setting }, 30.0, 65.0);
+        assert_eq!(ups, [(first, 5), (first + 300, 6), (first + 600, 7)], "{proof:?}");
+    }
+}
+
+#[test]
+fn slow_cold_start_is_waited_for_and_not_answered_with_more_replicas() {
+    for metrics in [vec![gauge(WAITING, 10.0, 4.0)], vec![histogram(QUEUE_TIME, 1800, 10.0, 4.0)]] {
+        let setting = Setting {
+            start: 2,
+            cold_start: Duration::from_secs(1500),
+            ..Setting::policy(metrics)
+        };
+        let mut world = World::new(setting, 18.0);
+        world.run(2 * 3600);
+        world.load = 25.0;
+        world.run(6 * 3600);
+        let counts: Vec<_> = world.moves.iter().map(|step| step.to).collect();
+        assert_eq!(counts, [3], "{}", world.why());
+    }
+}
+
+#[test]
+fn replica_that_never_starts_stops_holding_growth_back_after_its_deadline() {
+    let setting = Setting {
+        start: 2,
+        ..Setting::policy(vec![gauge(WAITING, 10.0, 4.0)])
+    };
+    let mut world = World::new(setting, 60.0);
+    let stuck = Fault {
+        trouble: Trouble::NothingStarts,
+        from: world.now,
+        duration: 2 * hour(),
+        victim: 0,
+    };
+    world.faults.push(stuck);
+    world.run(7200);
+    let waits: Vec<_> = world.moves.windows(2).map(|pair| pair[1].at.since(pair[0].at).as_secs() / 60).collect();
+    assert!(!waits.is_empty() && waits.iter().all(|minutes| (30..35).contains(minutes)), "{waits:?}");
+}
+
+#[test]
+fn lull_right_after_keda_was_cut_off_removes_nothing_where_every_sample_counts() {
+    for (proof, removed) in [(Proof::EverySample, false), (Proof::NoGap, true)] {
+        let setting = Setting {
+            start: 3,
+            proof,
+            ..Setting::policy(vec![gauge(WAITING, 10.0, 4.0)])
+        };
+        let mut world = World::new(setting, 27.0);
+        world.run(1800);
+        let from = world.now;
+        world.faults.push(Fault {
+            trouble: Trouble::KedaCutOff,
+            from,
+            duration: Duration::from_secs(1200),
+            victim: 0,
+        });
+        world.run(1185);
         world.load = 0.0;
-        world.run(4 * 3600);
-        let downs: Vec<_> = world.moves.iter().map(|m| (m.at.since(t0).as_secs(), m.to)).collect();
-        let t1 = world.now;
-        world.load = 100.0;
-        let before = world.moves.len();
-        world.run(4 * 3600);
-        let ups: Vec<_> = world.moves[before..].iter().map(|m| (m.at.since(t1).as_secs(), m.to)).collect();
-        println!("{name} {proof:?} downs {downs:?} ups {ups:?}");
+        world.run(60);
+        world.load = 27.0;
+        world.run(900);
+        assert_eq!(world.moved(Lean::Down), removed, "{proof:?} {}", world.why());
+    }
+}
+
+#[test]
+fn lull_shorter_than_the_window_removes_nothing() {
+    for proof in [Proof::EverySample, Proof::NoGap] {
+        for setting in settings(proof) {
+            let mut world = World::new(setting, 38.0);
+            for _ in 0..10 {
+                world.load = 38.0;
+                world.run(120);
+                world.load = 0.0;
+                world.run(240);
+            }
+            assert!(!world.moved(Lean::Down), "{proof:?} {}", world.why());
         }
     }
+}
+
+#[test]
+fn tolerance_of_an_older_cluster_freezes_no_large_fleet() {
+    let setting = Setting {
+        start: 12,
+        max: 20,
+        tolerance: Tolerance::default(),
+        ..Setting::policy(vec![gauge(WAITING, 10.0, 4.0)])
+    };
+    let mut world = World::new(Setting { start: 14, ..setting.clone() }, 0.0);
+    world.run(4 * 3600);
+    assert_eq!(world.spec(), 1, "{}", world.why());
+    let mut world = World::new(setting, 500.0);
+    world.run(4 * 3600);
+    assert_eq!(world.spec(), 20, "{}", world.why());
 }

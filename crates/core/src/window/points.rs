@@ -52,7 +52,7 @@ impl Points {
 
     /// The next scrape is no continuation of the last: the metric was not readable in between.
     pub(super) fn interrupt(&mut self) {
-        self.interrupted = true;
+        self.interrupted = !self.points.is_empty();
     }
 
     /// Adds totals. A fall of either is a reset, which starts a segment as `continues == false` does.
@@ -67,6 +67,9 @@ impl Points {
         let begin = at.minus(window);
         while self.points.len() > MAX_POINTS || self.points.get(1).is_some_and(|second| second.at <= begin) {
             self.points.pop_front();
+        }
+        if let Some(first) = self.points.front_mut() {
+            first.starts = true;
         }
     }
 
@@ -90,10 +93,10 @@ impl Points {
             .iter()
             .rposition(|point| point.at <= begin && point.at >= earliest);
         let first = before.or_else(|| self.points.iter().position(|point| point.at >= begin.max(floor)))?;
-        let mut delta = None;
+        let mut delta: Option<Delta> = None;
         let pairs = self.points.iter().skip(first).zip(self.points.iter().skip(first + 1));
         for (from, to) in pairs.filter(|(_, to)| !to.starts) {
-            let total = delta.get_or_insert(Delta::default());
+            let total = delta.get_or_insert_default();
             total.sum += to.sum - from.sum;
             total.count += to.count - from.count;
         }
