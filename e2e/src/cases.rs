@@ -2,9 +2,11 @@
 //! record of every change of a replica count, the programs under test shared by all tests. No test lives here.
 
 pub mod documents;
+pub mod expect;
 pub mod four_nodes;
 pub mod kubectl;
 pub mod objects;
 pub mod observer;
+pub mod parts;
 pub mod running;
 pub mod times;

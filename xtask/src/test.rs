@@ -1,16 +1,15 @@
-//! `cargo xtask test`: the crates' tests as `cargo test` runs them, then the cluster tests inside one test bed, and one
+//! `cargo xtask test`: the crates' tests as `cargo test` runs them, then the cluster tests inside test beds, and one
 //! summary of both.
 
+mod beds;
+mod executables;
 mod tally;
 
-use std::ffi::OsString;
-use std::io::{BufReader, pipe, stdout};
+use std::io::{BufReader, stdout};
 use std::process::{ExitCode, Stdio};
-use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, ensure};
-use serde::Deserialize;
+use anyhow::{Context, Result, ensure};
 
 use crate::testbed;
 use crate::workspace;
@@ -34,7 +33,7 @@ pub(crate) struct Options {
     #[arg(long, value_enum)]
     only: Option<Stage>,
     /// Cluster tests running at a time; they wait more than they compute
-    #[arg(long, default_value_t = 4)]
+    #[arg(long, default_value_t = 48)]
     threads: u16,
     /// Run only tests whose name contains this
     filter: Option<String>,
@@ -99,68 +98,12 @@ fn crates(options: &Options) -> Result<(Tally, bool)> {
     Ok((tally, child.wait()?.success()))
 }
 
-/// Everything is built outside the bed, which has no network, and run by its path inside.
+/// Everything is built outside the beds, which have no network, and run by its path inside.
 fn cluster(options: &Options) -> Result<(Tally, bool)> {
     let status = workspace::cargo()
         .args(["build", "--bins"])
         .status()
         .context("running cargo build")?;
     ensure!(status.success(), "building the programs under test failed ({status})");
-    let executables = test_executables()?;
-
-    let mut command: Vec<OsString> = ["sh", "-c", RUN_ALL, "sh"].into_iter().map(OsString::from).collect();
-    command.push(workspace::root().join("e2e").into());
-    command.push(format!("--test-threads={}", options.threads).into());
-    command.push(options.filter.clone().unwrap_or_default().into());
-    command.extend(executables);
-
-    let (reader, writer) = pipe()?;
-    let counter = thread::spawn(move || tally::copy(BufReader::new(reader), stdout()));
-    let code = testbed::launch(&options.bed, &command, Stdio::from(writer))?;
-    let tally = counter.join().map_err(|_panic| anyhow!("counting the tests panicked"))??;
-    Ok((tally, code == ExitCode::SUCCESS))
-}
-
-/// Runs every test executable, the later ones even if an earlier one failed.
-const RUN_ALL: &str = r#"cd "$1" && threads=$2 filter=$3 && shift 3 || exit 1
-code=0
-for executable; do "$executable" "$threads" $filter || code=1; done
-exit $code"#;
-
-/// What one line of cargo's JSON messages says about a built file.
-#[derive(Deserialize)]
-struct Message {
-    executable: Option<String>,
-    profile: Profile,
-}
-
-#[derive(Deserialize)]
-struct Profile {
-    test: bool,
-}
-
-fn test_executables() -> Result<Vec<OsString>> {
-    let output = workspace::cargo()
-        .args([
-            "test",
-            "--package",
-            CLUSTER_TESTS,
-            "--no-run",
-            "--message-format=json-render-diagnostics",
-        ])
-        .stderr(Stdio::inherit())
-        .output()
-        .context("running cargo test --no-run")?;
-    ensure!(
-        output.status.success(),
-        "building the cluster tests failed ({})",
-        output.status
-    );
-    let messages = String::from_utf8(output.stdout)?;
-    let built = messages.lines().filter_map(|line| serde_json::from_str::<Message>(line).ok());
-    Ok(built
-        .filter(|message| message.profile.test)
-        .filter_map(|message| message.executable)
-        .map(OsString::from)
-        .collect())
+    beds::run(options, executables::built(CLUSTER_TESTS)?)
 }

@@ -21,8 +21,9 @@ use std::ffi::OsString;
 use std::process::{ExitCode, Stdio};
 
 use anyhow::Result;
+use rustix::process::{Signal, set_parent_process_death_signal};
 
-pub(crate) use plan::Options;
+pub(crate) use plan::{Options, Part};
 
 /// Exit code when the bed itself failed, so that it is not mistaken for the command's own.
 pub(crate) const FAILED_TO_START: u8 = 125;
@@ -35,6 +36,9 @@ pub(crate) enum Command {
     Run {
         #[command(flatten)]
         options: Options,
+        /// End when the process that started this one ends
+        #[arg(long, hide = true)]
+        with_parent: bool,
         /// The command and its arguments
         #[arg(last = true, required = true)]
         command: Vec<OsString>,
@@ -74,7 +78,16 @@ pub(crate) fn run(command: Command) -> Result<ExitCode> {
             build::programs()?;
             Ok(ExitCode::SUCCESS)
         }
-        Command::Run { options, command } => launch(&options, &command, Stdio::inherit()),
+        Command::Run {
+            options,
+            with_parent,
+            command,
+        } => {
+            if with_parent {
+                set_parent_process_death_signal(Some(Signal::TERM))?;
+            }
+            launch(&options, &command, Stdio::inherit())
+        }
         Command::Up { options } => launch(&options, &[], Stdio::inherit()),
         Command::Exec { pid, command } => exec::exec(pid, &command),
         Command::Enter { parent, command } => launch::enter(parent, &command),

@@ -6,10 +6,8 @@ use anyhow::{Result, ensure};
 use keda_kaito_e2e::bed::{Bed, Look, eventually};
 use keda_kaito_e2e::cases::documents::{InferenceSet, annotation, annotations_patch};
 use keda_kaito_e2e::cases::objects::{Kind, number};
-use keda_kaito_e2e::cases::running;
+use keda_kaito_e2e::cases::{expect, running};
 use serde_json::json;
-
-use crate::expect;
 
 #[tokio::test]
 async fn max_replicas_goes_before_the_node_count_limit_and_both_are_followed() -> Result<()> {

@@ -8,10 +8,8 @@ use keda_kaito_e2e::bed::{Bed, Look, eventually};
 use keda_kaito_e2e::cases::documents::{InferenceSet, swift_scaled_object, trigger};
 use keda_kaito_e2e::cases::objects::{Kind, number};
 use keda_kaito_e2e::cases::observer::Observer;
-use keda_kaito_e2e::cases::running;
+use keda_kaito_e2e::cases::{expect, running};
 use serde_json::{Value, json};
-
-use crate::expect;
 
 const WAITING: &str = "s0-vllm:num_requests_waiting";
 

@@ -8,10 +8,8 @@ use futures::future::try_join_all;
 use keda_kaito_e2e::bed::{Bed, Look, eventually};
 use keda_kaito_e2e::cases::documents::{InferenceSet, annotation, annotations_patch};
 use keda_kaito_e2e::cases::objects::{Kind, number};
-use keda_kaito_e2e::cases::running;
+use keda_kaito_e2e::cases::{expect, running};
 use serde_json::Value;
-
-use crate::expect;
 
 /// Different notes of one reason about one object are limited; more InferenceSets take more of them.
 const PER_SET: usize = 6;

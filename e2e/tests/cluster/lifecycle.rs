@@ -6,10 +6,8 @@ use anyhow::{Result, ensure};
 use keda_kaito_e2e::bed::{Bed, Look, eventually, never};
 use keda_kaito_e2e::cases::documents::{InferenceSet, annotations_patch, swift_scaled_object};
 use keda_kaito_e2e::cases::objects::{Kind, text};
-use keda_kaito_e2e::cases::running;
+use keda_kaito_e2e::cases::{expect, running};
 use serde_json::{Value, json};
-
-use crate::expect;
 
 const SOON: Duration = Duration::from_secs(15);
 

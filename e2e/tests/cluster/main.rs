@@ -4,7 +4,6 @@
 mod bounds;
 mod by_hand;
 mod complaints;
-mod expect;
 mod faults;
 mod hpa_model;
 mod lifecycle;

@@ -11,10 +11,8 @@ use keda_kaito_e2e::cases::documents::InferenceSet;
 use keda_kaito_e2e::cases::four_nodes;
 use keda_kaito_e2e::cases::objects::{Kind, condition, number};
 use keda_kaito_e2e::cases::observer::{Change, Observer};
-use keda_kaito_e2e::cases::running;
+use keda_kaito_e2e::cases::{expect, running};
 use serde_json::json;
-
-use crate::expect;
 
 const METRICS: &str = "
 - name: vllm:num_requests_waiting

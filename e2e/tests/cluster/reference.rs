@@ -8,12 +8,10 @@ use keda_kaito_core::names;
 use keda_kaito_e2e::bed::{Bed, Look, eventually};
 use keda_kaito_e2e::cases::documents::InferenceSet;
 use keda_kaito_e2e::cases::objects::{Kind, condition, text};
-use keda_kaito_e2e::cases::running;
+use keda_kaito_e2e::cases::{expect, running};
 use kube::api::{DynamicObject, PostParams};
 use serde::Deserialize;
 use serde_json::{Value, json};
-
-use crate::expect;
 
 const SIMPLE: (&str, &str) = (
     include_str!("../../../crates/core/tests/fixtures/reference/v0.5.1/inferencesets.yaml"),

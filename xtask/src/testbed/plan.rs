@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use crate::workspace;
@@ -42,6 +44,26 @@ pub(crate) struct Options {
     /// Copy the logs of all processes into this folder when the bed ends
     #[arg(long, value_name = "DIR")]
     pub(crate) keep_logs: Option<PathBuf>,
+}
+
+impl Options {
+    /// These options as arguments, for the bed called `name` among several, which starts without these parts too.
+    pub(crate) fn arguments(&self, name: &str, without: &[Part]) -> Vec<OsString> {
+        let mut arguments: Vec<OsString> = vec!["--hpa-sync-period".into(), self.hpa_sync_period.clone().into()];
+        for part in self.without.iter().chain(without) {
+            let value = part.to_possible_value().map(|value| value.get_name().to_owned());
+            arguments.extend(["--without".into(), value.unwrap_or_default().into()]);
+        }
+        match &self.audit_log {
+            Some(Some(file)) => arguments.extend(["--audit-log".into(), file.with_extension(name).into()]),
+            Some(None) => arguments.push("--audit-log".into()),
+            None => {}
+        }
+        if let Some(folder) = &self.keep_logs {
+            arguments.extend(["--keep-logs".into(), folder.join(name).into()]);
+        }
+        arguments
+    }
 }
 
 /// Programs of the bed and the module folders their YAML comes from.

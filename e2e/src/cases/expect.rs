@@ -1,18 +1,21 @@
-//! What several tests wait for.
+//! What several tests wait for, each with a deadline of its own.
 
 use std::time::Duration;
 
+use super::objects::{Kind, number, text};
+use super::observer::Observer;
+use crate::bed::{Bed, Look, eventually, never};
+use crate::keda;
 use anyhow::Result;
 use jiff::Timestamp;
-use keda_kaito_e2e::bed::{Bed, Look, eventually, never};
-use keda_kaito_e2e::cases::objects::{Kind, number, text};
-use keda_kaito_e2e::cases::observer::Observer;
-use keda_kaito_e2e::keda;
 
 const SOON: Duration = Duration::from_secs(20);
 
 /// An Event about the object with this reason, whose message has all these words.
-pub(crate) async fn event(bed: &Bed, namespace: &str, kind: Kind, name: &str, reason: &str, words: &[&str]) -> Result<String> {
+///
+/// # Errors
+/// The Events that are there, at the deadline; so for all below: what was seen last.
+pub async fn event(bed: &Bed, namespace: &str, kind: Kind, name: &str, reason: &str, words: &[&str]) -> Result<String> {
     let what = format!("an Event {reason} with {words:?} about {} {name}", kind.kind);
     eventually(SOON, &what, async || {
         let events = bed.list(Kind::EVENT, namespace).await?;
@@ -34,7 +37,10 @@ pub(crate) async fn event(bed: &Bed, namespace: &str, kind: Kind, name: &str, re
 }
 
 /// An external metric as the HPA reads it.
-pub(crate) async fn metric(bed: &Bed, namespace: &str, name: &str, metric: &str, wanted: f64) -> Result<()> {
+///
+/// # Errors
+/// As above.
+pub async fn metric(bed: &Bed, namespace: &str, name: &str, metric: &str, wanted: f64) -> Result<()> {
     eventually(
         Duration::from_secs(45),
         &format!("{metric} of {name} is {wanted}"),
@@ -50,7 +56,10 @@ pub(crate) async fn metric(bed: &Bed, namespace: &str, name: &str, metric: &str,
 }
 
 /// The count does not change from `since` until `span` from now has passed.
-pub(crate) async fn holds(observer: &Observer, since: Timestamp, span: Duration) -> Result<()> {
+///
+/// # Errors
+/// As above.
+pub async fn holds(observer: &Observer, since: Timestamp, span: Duration) -> Result<()> {
     never(span, "the count has changed", async || {
         Ok(match observer.since(since) {
             changes if changes.is_empty() => Look::NotYet(String::new()),
@@ -61,7 +70,10 @@ pub(crate) async fn holds(observer: &Observer, since: Timestamp, span: Duration)
 }
 
 /// KAITO says that so many replicas, and no more, are there and ready.
-pub(crate) async fn serving(bed: &Bed, namespace: &str, name: &str, replicas: i64) -> Result<()> {
+///
+/// # Errors
+/// As above.
+pub async fn serving(bed: &Bed, namespace: &str, name: &str, replicas: i64) -> Result<()> {
     let what = format!("{name} has {replicas} replicas, all ready");
     eventually(Duration::from_secs(60), &what, async || {
         let set = bed.get(Kind::INFERENCE_SET, namespace, name).await?;
@@ -73,7 +85,10 @@ pub(crate) async fn serving(bed: &Bed, namespace: &str, name: &str, replicas: i6
 }
 
 /// An Event of this reason about anything in the namespace, whose message has all these words.
-pub(crate) async fn warning(bed: &Bed, namespace: &str, reason: &str, words: &[&str]) -> Result<()> {
+///
+/// # Errors
+/// As above.
+pub async fn warning(bed: &Bed, namespace: &str, reason: &str, words: &[&str]) -> Result<()> {
     eventually(SOON, &format!("a Warning {reason} with {words:?}"), async || {
         let events = bed.list(Kind::EVENT, namespace).await?;
         let notes: Vec<(&str, &str)> = events

@@ -1,0 +1,100 @@
+//! Runs the cluster tests: most of them beside each other in one bed, those that disturb the programs or the control plane
+//! one after the other in beds of their own, meanwhile.
+
+use std::env;
+use std::ffi::OsString;
+use std::io::{BufReader, Write, stdout};
+use std::process::{Command, Stdio};
+use std::thread;
+
+use anyhow::{Context, Result, anyhow};
+
+use super::Options;
+use super::executables::Executable;
+use super::tally::{self, Tally};
+use crate::testbed::Part;
+use crate::workspace;
+
+/// Test targets that need a bed of their own, and what it starts without.
+const ALONE: [(&str, &[Part]); 2] = [("crashes", &[]), ("start_order", &[Part::Crds, Part::Keda, Part::Kaito])];
+
+/// Runs every test executable, the later ones even if an earlier one failed.
+const RUN_ALL: &str = r#"cd "$1" && threads=$2 filter=$3 && shift 3 || exit 1
+code=0
+for executable; do "$executable" "$threads" $filter || code=1; done
+exit $code"#;
+
+struct Bed {
+    name: &'static str,
+    without: &'static [Part],
+    threads: u16,
+    executables: Vec<Executable>,
+}
+
+/// Runs all; the sum of what the tests reported, and whether every bed ended well.
+pub(crate) fn run(options: &Options, executables: Vec<Executable>) -> Result<(Tally, bool)> {
+    let mut alone = Vec::new();
+    let mut shared = Vec::new();
+    for executable in executables {
+        // A bed is not worth starting for nothing.
+        if !executable.has_test(options.filter.as_deref().unwrap_or_default())? {
+            continue;
+        }
+        match ALONE.iter().find(|(name, _)| *name == executable.name) {
+            Some((name, without)) => alone.push(Bed {
+                name,
+                without,
+                threads: 1,
+                executables: vec![executable],
+            }),
+            None => shared.push(executable),
+        }
+    }
+    let shared = Bed {
+        name: "shared",
+        without: &[],
+        threads: options.threads,
+        executables: shared,
+    };
+    thread::scope(|scope| {
+        let others = scope.spawn(|| {
+            let mut outcomes = Vec::new();
+            for bed in &alone {
+                let mut printed = Vec::new();
+                outcomes.push(run_in(bed, options, &mut printed)?);
+                // In one piece, so that two beds do not mix their lines.
+                stdout().lock().write_all(&printed)?;
+            }
+            Ok::<_, anyhow::Error>(outcomes)
+        });
+        let first = if shared.executables.is_empty() {
+            Ok((Tally::default(), true))
+        } else {
+            run_in(&shared, options, stdout())
+        };
+        let others = others.join().map_err(|_panic| anyhow!("running a bed panicked"))??;
+        let (mut tally, mut succeeded) = first?;
+        for (other, well) in others {
+            tally += other;
+            succeeded &= well;
+        }
+        Ok((tally, succeeded))
+    })
+}
+
+fn run_in(bed: &Bed, options: &Options, terminal: impl Write) -> Result<(Tally, bool)> {
+    let mut command = Command::new(env::current_exe()?);
+    command
+        .args(["testbed", "run", "--with-parent"])
+        .args(options.bed.arguments(bed.name, bed.without))
+        .args(["--", "sh", "-c", RUN_ALL, "sh"])
+        .arg(workspace::root().join("e2e"))
+        .arg(format!("--test-threads={}", bed.threads))
+        .arg(options.filter.clone().unwrap_or_default())
+        .args(bed.executables.iter().map(|executable| OsString::from(&executable.path)))
+        .stdout(Stdio::piped());
+    let mut child = command.spawn().with_context(|| format!("starting the {} bed", bed.name))?;
+    let output = child.stdout.take().context("a bed has no output")?;
+    let tally = tally::copy(BufReader::new(output), terminal)?;
+    Ok((tally, child.wait()?.success()))
+}
