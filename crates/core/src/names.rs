@@ -66,6 +66,8 @@ pub const CA_SECRET: &str = "keda-kaito-scaler-ca";
 pub const SERVER_SECRET: &str = "keda-kaito-scaler-server-certs";
 /// What KEDA calls with, and the bundle it trusts the scaler by.
 pub const CLIENT_SECRET: &str = "keda-kaito-scaler-client-certs";
+/// Service account of KEDA's operator, for which the client certificate is made out.
+pub const KEDA_SERVICE_ACCOUNT: &str = "keda-operator";
 /// ClusterTriggerAuthentication that points KEDA at the Secrets.
 pub const TRIGGER_AUTHENTICATION: &str = "keda-kaito-scaler-creds";
 /// Key of a trust bundle (PEM) in our Secrets.

@@ -1,0 +1,115 @@
+//! What certmgr measures. Every label comes from a closed list.
+
+use std::sync::atomic::AtomicU64;
+
+use keda_kaito_core::credentials::{Acknowledgements, Objects, Phase, Plan, Wait};
+use keda_kaito_runtime::metrics::SharedRegistry;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Unit;
+
+type Label = [(&'static str, &'static str); 1];
+
+/// Handles of the program's metrics.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Metrics {
+    phase: Family<Label, Gauge>,
+    expiry: Family<Label, Gauge>,
+    missing: Gauge,
+    replicas: Gauge,
+    skew: Gauge<f64, AtomicU64>,
+    repairs: Family<Label, Counter>,
+    writes: Family<[(&'static str, &'static str); 2], Counter>,
+    turns: Family<Label, Counter>,
+}
+
+impl Metrics {
+    pub(crate) fn register(registry: &SharedRegistry) -> Self {
+        let metrics = Self::default();
+        registry.register(|registry| {
+            let Self {
+                phase,
+                expiry,
+                missing,
+                replicas,
+                skew,
+                repairs,
+                writes,
+                turns,
+            } = metrics.clone();
+            registry.register("phase", "1 for the phase the credentials are in, 0 for every other", phase);
+            registry.register_with_unit(
+                "certificate_expiry_timestamp",
+                "When a certificate ends, as a Unix time",
+                Unit::Seconds,
+                expiry,
+            );
+            registry.register(
+                "acknowledgements_missing",
+                "Scaler replicas that the next phase waits for",
+                missing,
+            );
+            registry.register("scaler_replicas", "Scaler replicas whose acknowledgement counts", replicas);
+            registry.register_with_unit(
+                "clock_skew",
+                "How far our clock is ahead of the API server's",
+                Unit::Seconds,
+                skew,
+            );
+            registry.register("repairs", "Objects written because something was wrong with them", repairs);
+            registry.register("writes", "Writes by object and outcome", writes);
+            registry.register("reconciles", "Turns by outcome", turns);
+        });
+        metrics
+    }
+
+    pub(crate) fn observe(&self, objects: &Objects, acknowledgements: &Acknowledgements, plan: &Plan) {
+        for phase in Phase::ALL {
+            self.phase(phase).set(i64::from(phase == plan.phase));
+        }
+        let authority = &objects.authority;
+        let current = authority.current.iter().map(|root| root.validity.not_after).min();
+        let leaf = |leaf: &Result<keda_kaito_core::credentials::Leaf, _>| leaf.as_ref().ok().map(|leaf| leaf.validity.not_after);
+        for (certificate, end) in [
+            ("authority", current),
+            ("next_authority", authority.next.as_ref().map(|root| root.validity.not_after)),
+            ("server", leaf(&objects.server.leaf)),
+            ("client", leaf(&objects.client.leaf)),
+        ] {
+            let label = [("certificate", certificate)];
+            match end {
+                Some(end) => {
+                    self.expiry.get_or_create(&label).set(end.as_second());
+                }
+                None => {
+                    self.expiry.remove(&label);
+                }
+            }
+        }
+        let missing = plan.waits.iter().filter(|wait| matches!(wait, Wait::Replica { .. })).count();
+        self.missing.set(i64::try_from(missing).unwrap_or(i64::MAX));
+        self.replicas
+            .set(i64::try_from(acknowledgements.replicas().len()).unwrap_or(i64::MAX));
+    }
+
+    pub(crate) fn skew(&self, seconds: f64) {
+        self.skew.set(seconds);
+    }
+
+    pub(crate) fn repaired(&self, object: &'static str) {
+        self.repairs.get_or_create(&[("object", object)]).inc();
+    }
+
+    pub(crate) fn wrote(&self, object: &'static str, outcome: &'static str) {
+        self.writes.get_or_create(&[("object", object), ("outcome", outcome)]).inc();
+    }
+
+    pub(crate) fn turned(&self, outcome: &'static str) {
+        self.turns.get_or_create(&[("outcome", outcome)]).inc();
+    }
+
+    fn phase(&self, phase: Phase) -> Gauge {
+        self.phase.get_or_create_owned(&[("phase", phase.name())])
+    }
+}
