@@ -3,10 +3,10 @@
 
 pub mod documents;
 pub mod expect;
-pub mod four_nodes;
 pub mod kubectl;
 pub mod objects;
 pub mod observer;
 pub mod parts;
 pub mod running;
+pub mod three_nodes;
 pub mod times;

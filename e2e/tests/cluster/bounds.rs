@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use keda_kaito_e2e::bed::{Bed, Look, eventually};
 use keda_kaito_e2e::cases::documents::{InferenceSet, annotation, annotations_patch};
 use keda_kaito_e2e::cases::objects::{Kind, number};
-use keda_kaito_e2e::cases::{expect, running};
+use keda_kaito_e2e::cases::{expect, running, three_nodes};
 use serde_json::json;
 
 #[tokio::test]
@@ -56,6 +56,28 @@ async fn an_inferenceset_without_a_bound_is_provisioned_once_it_has_one() -> Res
         );
         limit(&bed, &namespace, 4).await?;
         has_bounds(&bed, &namespace, 1, 4).await
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_limit_that_holds_not_one_replica_is_said_to_be_too_small() -> Result<()> {
+    let bed = running::bed().await?;
+    bed.with_namespace("too-small", async |namespace| {
+        let nodes = three_nodes::prepare(&bed, &namespace).await?;
+        let set = InferenceSet::new(&namespace, "phi")
+            .on_nodes(&nodes)
+            .node_count_limit(2)
+            .annotated(&[("auto-provision", "true"), ("threshold", "10")]);
+        bed.create(Kind::INFERENCE_SET, &namespace, &set.document()).await?;
+        let words = ["spec.nodeCountLimit", "2", "3"];
+        expect::event(&bed, &namespace, Kind::INFERENCE_SET, "phi", "NodeCountLimitTooSmall", &words).await?;
+        ensure!(
+            bed.is_absent(Kind::SCALED_OBJECT, &namespace, "phi").await?,
+            "provisioned without room"
+        );
+        limit(&bed, &namespace, 7).await?;
+        has_bounds(&bed, &namespace, 1, 2).await
     })
     .await
 }

@@ -1,5 +1,5 @@
 //! The policy dialect against the real HPA, with short windows: up on all metrics, nothing between the thresholds, down on
-//! all metrics, one step at a time. The same for replicas of one pod and of four.
+//! all metrics, one step at a time. The same for replicas of one pod and of three.
 
 use std::time::Duration;
 
@@ -8,9 +8,9 @@ use jiff::Timestamp;
 use keda_kaito_core::crd::Workspace;
 use keda_kaito_e2e::bed::{Bed, Look, eventually};
 use keda_kaito_e2e::cases::documents::InferenceSet;
-use keda_kaito_e2e::cases::four_nodes;
 use keda_kaito_e2e::cases::objects::{Kind, condition, number};
 use keda_kaito_e2e::cases::observer::{Change, Observer};
+use keda_kaito_e2e::cases::three_nodes;
 use keda_kaito_e2e::cases::{expect, running};
 use serde_json::json;
 
@@ -39,11 +39,11 @@ async fn a_policy_moves_one_step_at_a_time_and_holds_between_its_thresholds() ->
 }
 
 #[tokio::test]
-async fn a_policy_moves_replicas_of_four_pods_as_it_moves_replicas_of_one() -> Result<()> {
+async fn a_policy_moves_replicas_of_three_pods_as_it_moves_replicas_of_one() -> Result<()> {
     let bed = running::bed().await?;
-    bed.with_namespace("policy-of-four", async |namespace| {
-        let nodes = four_nodes::prepare(&bed, &namespace).await?;
-        up_hold_down(&bed, &namespace, &nodes, 4).await
+    bed.with_namespace("policy-of-three", async |namespace| {
+        let nodes = three_nodes::prepare(&bed, &namespace).await?;
+        up_hold_down(&bed, &namespace, &nodes, 3).await
     })
     .await
 }
