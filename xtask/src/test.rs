@@ -27,7 +27,6 @@ enum Stage {
 }
 
 #[derive(clap::Args)]
-#[group(skip)]
 pub(crate) struct Options {
     /// Run one of the two stages
     #[arg(long, value_enum)]

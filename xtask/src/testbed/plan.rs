@@ -30,7 +30,9 @@ pub(crate) enum Part {
     Fleet,
 }
 
+// No group: it would be called `Options` like that of every command these options are flattened into.
 #[derive(clap::Args, Clone, Debug)]
+#[group(skip)]
 pub(crate) struct Options {
     /// Leave a part out (may be repeated or comma-separated)
     #[arg(long, value_enum, value_delimiter = ',')]
