@@ -77,7 +77,7 @@ impl<'a> Fields<'a> {
             };
             if value.len() > limit {
                 return Err(DecodeError::TooLong {
-                    key: key.chars().take(64).collect(),
+                    key: legible(key, 64),
                     bytes: value.len(),
                     limit,
                 });
@@ -151,6 +151,12 @@ fn invalid(key: &'static str, value: &str, expected: &str) -> DecodeError {
     }
 }
 
+/// A tenant's text for a message: on one line, cut.
+fn legible(text: &str, limit: usize) -> String {
+    let shown = |char: char| if char.is_control() { char::REPLACEMENT_CHARACTER } else { char };
+    text.chars().map(shown).take(limit).collect()
+}
+
 fn endpoint(fields: &Fields<'_>, ports: &[u16]) -> Result<Endpoint, DecodeError> {
     let usual = Endpoint::default();
     let protocol = match fields.get(keys::METRIC_PROTOCOL) {
@@ -207,9 +213,10 @@ fn is_path(text: &str) -> bool {
 
 fn scrape_timeout(text: &str) -> Result<Duration, DecodeError> {
     let seconds = crate::duration::parse_go(text).or_else(|| text.parse().ok().filter(|number: &f64| number.is_finite()));
+    // Whole milliseconds, which is what is written.
     seconds
         .filter(|seconds| (0.1..=10.0).contains(seconds))
-        .map(Duration::from_secs_f64)
+        .map(|seconds| Duration::from_secs_f64((seconds * 1000.0).round() / 1000.0))
         .ok_or_else(|| {
             invalid(
                 keys::SCRAPE_TIMEOUT,
@@ -269,7 +276,7 @@ fn desired_replicas(fields: &Fields<'_>) -> Result<DesiredReplicas, DecodeError>
     let text = fields.required(keys::POLICY)?;
     let policy: ScalingPolicy = serde_json::from_str(text).map_err(|error| DecodeError::Policy {
         key: keys::POLICY,
-        problem: error.to_string(),
+        problem: legible(&error.to_string(), 240),
     })?;
     check_policy(&policy).map_err(|problem| DecodeError::Policy {
         key: keys::POLICY,

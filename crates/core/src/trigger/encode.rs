@@ -39,13 +39,13 @@ pub fn encode(request: &TriggerRequest) -> BTreeMap<String, String> {
     match &request.aggregation {
         Aggregation::Sum { metric, threshold } => {
             put(keys::METRIC_NAME, metric.clone());
-            put(keys::THRESHOLD, threshold.to_string());
+            put(keys::THRESHOLD, decimal(*threshold));
         }
         Aggregation::ServiceAvg { metric, threshold } => {
             put(keys::AGGREGATION, "service-avg".to_owned());
             put(keys::METRIC_NAME, metric.clone());
             if let Some(threshold) = threshold {
-                put(keys::THRESHOLD, threshold.to_string());
+                put(keys::THRESHOLD, decimal(*threshold));
             }
         }
         Aggregation::WindowedAvg {
@@ -57,7 +57,7 @@ pub fn encode(request: &TriggerRequest) -> BTreeMap<String, String> {
             put(keys::METRIC_NAME, metric.clone());
             put(keys::METRIC_CACHE_WINDOW, window.as_secs().to_string());
             if let Some(threshold) = threshold {
-                put(keys::THRESHOLD, threshold.to_string());
+                put(keys::THRESHOLD, decimal(*threshold));
             }
         }
         Aggregation::Gate { metric } => {
@@ -71,14 +71,20 @@ pub fn encode(request: &TriggerRequest) -> BTreeMap<String, String> {
             // A struct of numbers, strings and enums cannot fail to become JSON.
             put(keys::POLICY, serde_json::to_string(&desired.policy).unwrap_or_default());
             if let Some(tolerance) = desired.scale_up_tolerance {
-                put(keys::SCALE_UP_TOLERANCE, tolerance.to_string());
+                put(keys::SCALE_UP_TOLERANCE, decimal(tolerance));
             }
             if let Some(tolerance) = desired.scale_down_tolerance {
-                put(keys::SCALE_DOWN_TOLERANCE, tolerance.to_string());
+                put(keys::SCALE_DOWN_TOLERANCE, decimal(tolerance));
             }
         }
     }
     metadata
+}
+
+/// Shortest text that reads back as the same number. Plain digits of a tiny number alone would exceed the limit of a value.
+fn decimal(number: f64) -> String {
+    let plain = number.to_string();
+    if plain.len() <= 24 { plain } else { format!("{number:e}") }
 }
 
 fn protocol_name(protocol: Protocol) -> &'static str {

@@ -117,6 +117,39 @@ fn sizes_are_limited() {
 }
 
 #[test]
+fn tiny_thresholds_are_written_within_the_limit_of_a_value() {
+    for threshold in ["1e-300", "5e-324", "0.1", "0.0000000000000000000000000000001", "1e12"] {
+        let request = decode_pairs(&[NAMED[0], NAMED[1], ("threshold", threshold)]).unwrap();
+        let metadata = encode(&request);
+        assert!(metadata["threshold"].len() <= 24, "{}", metadata["threshold"]);
+        assert_eq!(decode_map(&metadata), Ok(request));
+    }
+    let request = decode_pairs(&[NAMED[0], NAMED[1], ("threshold", "10")]).unwrap();
+    assert_eq!(encode(&request)["threshold"], "10");
+}
+
+#[test]
+fn timeouts_are_whole_milliseconds() {
+    for (text, millis) in [("1234567us", 1235), ("0.1", 100), ("2.5", 2500), ("10s", 10_000)] {
+        let request = decode_pairs(&[NAMED[0], NAMED[1], ("threshold", "1"), ("scrapeTimeout", text)]).unwrap();
+        assert_eq!(request.endpoint.timeout, Duration::from_millis(millis), "{text}");
+        assert_eq!(decode_map(&encode(&request)), Ok(request), "{text}");
+    }
+}
+
+#[test]
+fn refusals_quote_a_tenants_text_cut_and_on_one_line() {
+    let policy = format!(r#"{{"{}": 1}}"#, r"\u001b[31m\n".repeat(100));
+    let key = "a\nb".repeat(30);
+    for (key, value) in [("policy", policy.clone()), (key.as_str(), "x".repeat(257))] {
+        let pairs = [NAMED[0], NAMED[1], ("aggregation", "desired-replicas"), (key, &value)];
+        let message = decode_pairs(&pairs).unwrap_err().to_string();
+        assert!(!message.chars().any(char::is_control), "{message:?}");
+        assert!(message.chars().count() < 300, "{message}");
+    }
+}
+
+#[test]
 fn targets_are_quantised_to_three_decimals_and_never_zero() {
     for (threshold, target) in [(10.0, 10.0), (0.12345, 0.123), (0.000_1, 0.001)] {
         let aggregation = Aggregation::Sum {
