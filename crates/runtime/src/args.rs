@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+pub use document::document;
 pub use duration::duration;
 pub use identity::Identity;
 
+mod document;
 mod duration;
 mod identity;
 
