@@ -85,16 +85,13 @@ struct Entry {
 impl Entry {
     fn open(index: usize, node: Node, complaints: &mut Vec<Complaint>) -> Option<Self> {
         let place = format!("{}[{index}]", names::METRICS);
-        let fields = match node {
-            Node::Map(fields) => fields,
-            other => {
-                complaints.push(Complaint::invalid(
-                    place,
-                    &other.to_string(),
-                    "a mapping with name, type and thresholds",
-                ));
-                return None;
-            }
+        let Node::Map(fields) = node else {
+            complaints.push(Complaint::invalid(
+                place,
+                &node.to_string(),
+                "a mapping with name, type and thresholds",
+            ));
+            return None;
         };
         let mut known: Vec<(String, Node)> = Vec::with_capacity(fields.len());
         for (key, value) in fields {

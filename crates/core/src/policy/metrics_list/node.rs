@@ -15,9 +15,9 @@ pub(super) enum Node {
     Bool(bool),
     Number(f64),
     Text(String),
-    List(Vec<Node>),
+    List(Vec<Self>),
     /// In the order written, repeated keys included.
-    Map(Vec<(String, Node)>),
+    Map(Vec<(String, Self)>),
 }
 
 /// Parses one document.
