@@ -40,13 +40,14 @@ impl Clock {
         self.skew().is_some_and(|skew| skew.unsigned_abs() <= LARGEST_SKEW)
     }
 
-    /// The time to issue certificates at: the cluster's, if the clocks disagree.
+    /// The time to issue certificates at, in whole seconds as they hold it: the cluster's, if the clocks disagree.
     #[must_use]
     pub fn issuing(&self) -> Timestamp {
-        match self.server {
+        let now = match self.server {
             Some(server) if !self.agrees() => server,
             _ => self.own,
-        }
+        };
+        Timestamp::from_second(now.as_second()).unwrap_or(now)
     }
 
     /// Whether a moment has passed by every clock known.

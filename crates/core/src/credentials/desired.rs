@@ -34,7 +34,11 @@ pub(super) fn desired(objects: &Objects, phase: Phase, clock: &Clock) -> Option<
     let old: Vec<_> = authority.current.iter().filter(alive).map(|root| root.id.clone()).collect();
     let only_next = [next.id.clone()];
     let both: Vec<_> = old.iter().chain(&only_next).cloned().collect();
-    let before = Want::of(&old, signer.unwrap_or(next), &both);
+    // Where the old key is gone, a leaf that had to be issued again is the new authority's.
+    let before = match signer {
+        Some(signer) => Want::of(&old, signer, &both),
+        None => Want::of(&both, next, &both),
+    };
     let after = Want::of(&only_next, next, &both);
     let alone = Want::of(&only_next, next, &only_next).dropping();
     let crossed = Want {

@@ -1,7 +1,11 @@
-//! Tests of the decision: one situation at a time (`table`), and every ordering of what happens around it (`orderings`).
+//! Tests of the decision: one situation at a time (`table`, `faults`, `gates`), and every ordering of what happens
+//! around a rotation (`orderings`).
 
 mod apply;
 mod explore;
+mod faults;
+mod gates;
 mod orderings;
+mod said;
 mod table;
 mod world;
