@@ -1,10 +1,13 @@
 //! The documents tests create: an InferenceSet as KAITO's documentation has it, a ScaledObject as a user writes it.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use anyhow::Result;
 use serde_json::{Value, json};
 
 use super::objects::Kind;
+use crate::bed::{Bed, Look, eventually};
 
 /// An InferenceSet of a preset that needs one node per replica, on nodes of its own.
 #[derive(Clone, Debug)]
@@ -57,6 +60,23 @@ impl InferenceSet {
     pub fn on_nodes(mut self, label: &str) -> Self {
         label.clone_into(&mut self.nodes);
         self
+    }
+
+    /// Creates it and waits until KAITO has marked it: with that mark KAITO writes back all the annotations it had read
+    /// before, so that one changed in between would be lost.
+    ///
+    /// # Errors
+    /// The API server's, or when KAITO takes longer than 30 seconds.
+    pub async fn create(&self, bed: &Bed) -> Result<Value> {
+        let created = bed.create(Kind::INFERENCE_SET, &self.namespace, &self.document()).await?;
+        eventually(Duration::from_secs(30), "KAITO marks the InferenceSet", async || {
+            let set = bed.get(Kind::INFERENCE_SET, &self.namespace, &self.name).await?;
+            let marks =
+                ["hash", "revision"].map(|mark| set.pointer(&format!("/metadata/annotations/inferenceset.kaito.io~1{mark}")));
+            Ok(Look::when(marks.iter().all(Option::is_some), marks.map(|mark| mark.cloned())))
+        })
+        .await?;
+        Ok(created)
     }
 
     #[must_use]

@@ -19,7 +19,7 @@ async fn max_replicas_goes_before_the_node_count_limit_and_both_are_followed() -
             ("max-replicas", "3"),
             ("min-replicas", "-2"),
         ]);
-        bed.create(Kind::INFERENCE_SET, &namespace, &set.document()).await?;
+        set.create(&bed).await?;
         has_bounds(&bed, &namespace, 1, 3).await?;
         change(&bed, &namespace, &[("max-replicas", None), ("min-replicas", Some("2"))]).await?;
         has_bounds(&bed, &namespace, 2, 5).await?;
@@ -46,7 +46,7 @@ async fn an_inferenceset_without_a_bound_is_provisioned_once_it_has_one() -> Res
     let bed = running::bed().await?;
     bed.with_namespace("unbounded", async |namespace| {
         let set = InferenceSet::new(&namespace, "phi").annotated(&[("auto-provision", "true"), ("threshold", "10")]);
-        bed.create(Kind::INFERENCE_SET, &namespace, &set.document()).await?;
+        set.create(&bed).await?;
         let max = annotation("max-replicas");
         let words = [max.as_str(), "spec.nodeCountLimit"];
         expect::event(&bed, &namespace, Kind::INFERENCE_SET, "phi", "InvalidAutoscalePolicy", &words).await?;
@@ -69,7 +69,7 @@ async fn a_limit_that_holds_not_one_replica_is_said_to_be_too_small() -> Result<
             .on_nodes(&nodes)
             .node_count_limit(2)
             .annotated(&[("auto-provision", "true"), ("threshold", "10")]);
-        bed.create(Kind::INFERENCE_SET, &namespace, &set.document()).await?;
+        set.create(&bed).await?;
         let words = ["spec.nodeCountLimit", "2", "3"];
         expect::event(&bed, &namespace, Kind::INFERENCE_SET, "phi", "NodeCountLimitTooSmall", &words).await?;
         ensure!(

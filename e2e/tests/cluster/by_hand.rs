@@ -18,7 +18,7 @@ async fn a_scaledobject_by_hand_works_beside_a_cron_trigger() -> Result<()> {
     let bed = running::bed().await?;
     bed.with_namespace("cron", async |namespace| {
         let set = InferenceSet::new(&namespace, "phi");
-        bed.create(Kind::INFERENCE_SET, &namespace, &set.document()).await?;
+        set.create(&bed).await?;
         bed.fleet.set(&namespace, "phi", json!({"waiting": 4})).await?;
         let observer = Observer::start(&bed, &namespace, "phi").await?;
         let begun = Timestamp::now();
@@ -74,7 +74,7 @@ async fn a_histogram_by_hand_is_the_mean_over_its_window() -> Result<()> {
     let bed = running::bed().await?;
     bed.with_namespace("windowed", async |namespace| {
         let set = InferenceSet::new(&namespace, "phi").replicas(2);
-        bed.create(Kind::INFERENCE_SET, &namespace, &set.document()).await?;
+        set.create(&bed).await?;
         let stream = json!({"queue_time_rate": {"seconds": 4.0, "per_second": 2.0}});
         bed.fleet.set(&namespace, "phi", stream).await?;
         expect::serving(&bed, &namespace, "phi", 2).await?;
@@ -98,7 +98,7 @@ async fn another_namespaces_inferenceset_cannot_be_read() -> Result<()> {
     let bed = running::bed().await?;
     bed.with_namespace("owner", async |owner| {
         let set = InferenceSet::new(&owner, "phi");
-        bed.create(Kind::INFERENCE_SET, &owner, &set.document()).await?;
+        set.create(&bed).await?;
         bed.with_namespace("spy", async |spy| {
             bed.create(Kind::INFERENCE_SET, &spy, &InferenceSet::new(&spy, "phi").document())
                 .await?;
@@ -154,7 +154,7 @@ async fn the_hpa_shows_the_value_the_metrics_api_gives() -> Result<()> {
     let bed = running::bed().await?;
     bed.with_namespace("shown", async |namespace| {
         let set = InferenceSet::new(&namespace, "phi").replicas(2);
-        bed.create(Kind::INFERENCE_SET, &namespace, &set.document()).await?;
+        set.create(&bed).await?;
         expect::serving(&bed, &namespace, "phi", 2).await?;
         bed.fleet.set(&namespace, "phi", json!({"waiting": 7})).await?;
         let ours = trigger(

@@ -125,7 +125,7 @@ async fn every_invalid_annotation_is_named_and_quoted_and_costs_nothing() -> Res
             let (bed, namespace) = (&bed, &namespace);
             async move {
                 let set = InferenceSet::new(namespace, &name).annotated(good);
-                bed.create(Kind::INFERENCE_SET, namespace, &set.document()).await?;
+                set.create(bed).await?;
                 for (step, case) in wrong.iter().enumerate() {
                     let corrected = u32::try_from(step)? + 4;
                     complain(bed, namespace, &name, good, *case, corrected)
@@ -184,7 +184,7 @@ async fn a_misspelt_annotation_is_reported_with_the_nearest_known_one_and_ignore
             ("threshold", "3"),
             ("evaluation-window", "5"),
         ]);
-        bed.create(Kind::INFERENCE_SET, &namespace, &set.document()).await?;
+        set.create(&bed).await?;
         let (misspelt, near) = (annotation("treshold"), annotation("threshold"));
         let unknown = [misspelt.as_str(), near.as_str()];
         expect::event(&bed, &namespace, Kind::INFERENCE_SET, "phi", "UnknownAnnotation", &unknown).await?;

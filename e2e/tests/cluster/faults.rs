@@ -151,7 +151,7 @@ async fn fault(stem: &str, test: impl AsyncFnOnce(&Bed, &str, &Observer) -> Resu
 
 async fn at_target(bed: &Bed, namespace: &str, metadata: &Value, metric: &str, value: f64) -> Result<Observer> {
     let set = InferenceSet::new(namespace, "phi").replicas(REPLICAS);
-    bed.create(Kind::INFERENCE_SET, namespace, &set.document()).await?;
+    set.create(bed).await?;
     let observer = Observer::start(bed, namespace, "phi").await?;
     expect::serving(bed, namespace, "phi", REPLICAS.into()).await?;
     let object = swift_scaled_object(namespace, "phi", 1, 5, &[trigger(namespace, "phi", metadata)]);

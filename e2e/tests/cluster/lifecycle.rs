@@ -16,7 +16,7 @@ async fn what_was_provisioned_goes_with_its_annotation_and_comes_back_with_it() 
     let bed = running::bed().await?;
     bed.with_namespace("annotation", async |namespace| {
         let set = InferenceSet::new(&namespace, "phi").annotated(&SIMPLE);
-        bed.create(Kind::INFERENCE_SET, &namespace, &set.document()).await?;
+        set.create(&bed).await?;
         provisioned(&bed, &namespace, "phi").await?;
         for gone in [None, Some("false")] {
             change(&bed, &namespace, &[("auto-provision", gone)]).await?;
@@ -33,12 +33,12 @@ async fn what_was_provisioned_goes_with_its_annotation_and_comes_back_with_it() 
 async fn a_deleted_inferenceset_takes_its_scaledobject_along_and_a_new_one_gets_its_own() -> Result<()> {
     let bed = running::bed().await?;
     bed.with_namespace("recreated", async |namespace| {
-        let document = InferenceSet::new(&namespace, "phi").annotated(&SIMPLE).document();
-        let first = bed.create(Kind::INFERENCE_SET, &namespace, &document).await?;
+        let set = InferenceSet::new(&namespace, "phi").annotated(&SIMPLE);
+        let first = set.create(&bed).await?;
         let first_object = provisioned(&bed, &namespace, "phi").await?;
         bed.delete(Kind::INFERENCE_SET, &namespace, "phi").await?;
         deprovisioned(&bed, &namespace, "phi").await?;
-        let second = bed.create(Kind::INFERENCE_SET, &namespace, &document).await?;
+        let second = set.create(&bed).await?;
         let second_object = provisioned(&bed, &namespace, "phi").await?;
         ensure!(text(&first, "/metadata/uid") != text(&second, "/metadata/uid"));
         ensure!(text(&first_object, "/metadata/uid") != text(&second_object, "/metadata/uid"));
@@ -57,7 +57,7 @@ async fn a_scaledobject_somebody_else_wrote_is_reported_and_left_alone() -> Resu
         }});
         let theirs = swift_scaled_object(&namespace, "phi", 1, 2, &[cron]);
         let set = InferenceSet::new(&namespace, "phi");
-        bed.create(Kind::INFERENCE_SET, &namespace, &set.document()).await?;
+        set.create(&bed).await?;
         let theirs = bed.create(Kind::SCALED_OBJECT, &namespace, &theirs).await?;
         change(&bed, &namespace, &SIMPLE.map(|(key, value)| (key, Some(value)))).await?;
         expect::event(&bed, &namespace, Kind::INFERENCE_SET, "phi", "ScaledObjectConflict", &["phi"]).await?;
@@ -77,7 +77,7 @@ async fn what_somebody_changes_in_a_managed_scaledobject_is_put_right_and_the_re
     let bed = running::bed().await?;
     bed.with_namespace("drift", async |namespace| {
         let set = InferenceSet::new(&namespace, "phi").annotated(&SIMPLE);
-        bed.create(Kind::INFERENCE_SET, &namespace, &set.document()).await?;
+        set.create(&bed).await?;
         let right = provisioned(&bed, &namespace, "phi").await?;
         let wrong = json!({
             "metadata": {"annotations": {"autoscaling.keda.sh/paused-scale-in": "true"}, "labels": {"team": "shop"}},

@@ -59,7 +59,7 @@ async fn up_hold_down(bed: &Bed, namespace: &str, nodes: &str, nodes_per_replica
             ("scaleupcooldown", "20"),
             ("scaledowncooldown", "20"),
         ]);
-    bed.create(Kind::INFERENCE_SET, namespace, &set.document()).await?;
+    set.create(bed).await?;
     let observer = Observer::start(bed, namespace, "phi").await?;
     load(bed, namespace, 5.0, 3.0).await?;
     eventually(Duration::from_secs(60), "the HPA reads a decided count", async || {

@@ -80,7 +80,7 @@ async fn a_composite_scaledobject_of_the_reference_is_taken_over_in_place() -> R
 /// Creates a recorded pair as the reference left it, but as the user's own: without the annotation that makes it ours.
 async fn as_rendered(bed: &Bed, namespace: &str, recorded: (&str, &str), name: &str) -> Result<Value> {
     let set = InferenceSet::new(namespace, name);
-    let set = bed.create(Kind::INFERENCE_SET, namespace, &set.document()).await?;
+    let set = set.create(bed).await?;
     let mut object = moved(find(recorded.1, name)?, namespace, text(&set, "/metadata/uid"));
     if let Some(metadata) = object.pointer_mut("/metadata").and_then(Value::as_object_mut) {
         metadata.remove("annotations");
@@ -93,8 +93,8 @@ async fn taken_over(bed: &Bed, namespace: &str, recorded: (&str, &str), name: &s
     let set = find(recorded.0, name)?;
     // The annotations come last, as if our provisioner had been started after the reference had gone.
     let annotations = set.pointer("/metadata/annotations").cloned().context("no annotations")?;
-    let document = InferenceSet::new(namespace, name).node_count_limit(5).document();
-    let set = bed.create(Kind::INFERENCE_SET, namespace, &document).await?;
+    let set = InferenceSet::new(namespace, name).node_count_limit(5);
+    let set = set.create(bed).await?;
     let object = moved(find(recorded.1, name)?, namespace, text(&set, "/metadata/uid"));
     let mut mine = object.clone();
     if let Some(metadata) = mine.pointer_mut("/metadata").and_then(Value::as_object_mut) {

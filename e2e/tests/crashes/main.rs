@@ -96,14 +96,14 @@ async fn every_program_may_die_and_no_replica_is_lost() -> Result<()> {
 async fn three_at_target(bed: &Bed, namespace: &str) -> Result<Observer> {
     bed.fleet.set(namespace, "swift", json!({"waiting": 10})).await?;
     let set = InferenceSet::new(namespace, "swift").replicas(3);
-    bed.create(Kind::INFERENCE_SET, namespace, &set.document()).await?;
+    set.create(bed).await?;
     let observer = Observer::start(bed, namespace, "swift").await?;
     let set = InferenceSet::new(namespace, "provisioned").annotated(&[
         ("auto-provision", "true"),
         ("threshold", "10"),
         ("max-replicas", "3"),
     ]);
-    bed.create(Kind::INFERENCE_SET, namespace, &set.document()).await?;
+    set.create(bed).await?;
     expect::serving(bed, namespace, "swift", 3).await?;
     let ours = trigger(
         namespace,
