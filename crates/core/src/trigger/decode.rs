@@ -153,7 +153,13 @@ fn invalid(key: &'static str, value: &str, expected: &str) -> DecodeError {
 
 /// A tenant's text for a message: on one line, cut.
 fn legible(text: &str, limit: usize) -> String {
-    let shown = |char: char| if char.is_control() { char::REPLACEMENT_CHARACTER } else { char };
+    let shown = |char: char| {
+        if char.is_control() {
+            char::REPLACEMENT_CHARACTER
+        } else {
+            char
+        }
+    };
     text.chars().map(shown).take(limit).collect()
 }
 

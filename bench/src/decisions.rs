@@ -1,0 +1,124 @@
+//! How long a decision takes: the policy dialect with a gauge and a histogram, for fleets whose windows are full.
+
+use std::borrow::Cow;
+use std::hint::black_box;
+use std::time::Duration;
+
+use keda_kaito_core::families::RUNNING;
+use keda_kaito_core::fleet::{ReplicaView, Timing};
+use keda_kaito_core::history::History;
+use keda_kaito_core::hpa::Tolerance;
+use keda_kaito_core::moment::Moment;
+use keda_kaito_core::policy::{Combine, MetricKind, MetricRule, ScalingPolicy};
+use keda_kaito_core::record::{Answer, DecisionInput, MetricType, Scale, decide, next_history, wanted};
+use keda_kaito_core::trigger::{Aggregation, DesiredReplicas};
+use keda_kaito_core::window::{Reading, ReplicaSeries, Segment};
+
+use crate::figures::{Figures, Goal};
+use crate::reader::{QUEUE_TIME, WAITING};
+use crate::rounds::side_by_side;
+
+const INTERVAL: Duration = Duration::from_secs(15);
+const STEPS: u32 = 40;
+
+pub(crate) fn measure() -> Figures {
+    let (small, large) = (fleet(4), fleet(50));
+    for input in [&small, &large] {
+        // A decision that ends early would be fast as well.
+        let answer = decide(input).answer;
+        assert!(matches!(answer, Answer::Value(value) if value > 0.0), "{answer:?}");
+    }
+    let timings = side_by_side(&mut [&mut || drop(black_box(decide(black_box(&small)))), &mut || {
+        drop(black_box(decide(black_box(&large))));
+    }]);
+    let mut figures = Figures::of("decisions: a policy of a gauge and a histogram of 300 s, every replica serving");
+    for (subject, replicas) in [(0, 4), (1, 50)] {
+        let seconds = timings.seconds(subject);
+        figures.add(format!("one decision, {replicas} replicas"), seconds * 1e6, "µs", Goal::None);
+        figures.add(
+            format!("decisions a second, {replicas} replicas"),
+            1.0 / seconds,
+            "/s",
+            Goal::None,
+        );
+    }
+    figures
+}
+
+fn policy() -> Aggregation {
+    let rule = |name: &str, kind, up_threshold, window| MetricRule {
+        name: name.to_owned(),
+        kind,
+        up_threshold,
+        down_threshold: 1.0,
+        window,
+    };
+    Aggregation::DesiredReplicas(Box::new(DesiredReplicas {
+        policy: ScalingPolicy {
+            metrics: vec![
+                rule(WAITING, MetricKind::Gauge, 10.0, Duration::ZERO),
+                rule(QUEUE_TIME, MetricKind::Histogram, 30.0, Duration::from_secs(300)),
+            ],
+            combine: Combine::And,
+            evaluation_window: Duration::from_secs(60),
+            scale_up_cooldown: Duration::from_secs(300),
+            scale_down_cooldown: Duration::from_secs(300),
+        },
+        min_replicas: 1,
+        max_replicas: 100,
+        scale_up_tolerance: Some(0.0),
+        scale_down_tolerance: Some(0.0),
+    }))
+}
+
+/// Busy replicas, watched for ten minutes.
+fn fleet(replicas: u32) -> DecisionInput<'static> {
+    let trigger = policy();
+    let mut input = DecisionInput {
+        now: Moment::from_secs(0),
+        scale: Scale {
+            spec_replicas: replicas,
+            status_replicas: replicas,
+            min_replicas: 1,
+            max_replicas: 100,
+            tolerance: Tolerance { up: 0.0, down: 0.0 },
+            metric_type: MetricType::AverageValue,
+            scaling_modifiers: false,
+            down_window: Duration::from_secs(300),
+        },
+        timing: Timing::default(),
+        replicas: (0..replicas).map(|index| replica(index, &trigger)).collect(),
+        history: Cow::Owned(History::default()),
+        trigger: Cow::Owned(trigger),
+    };
+    for step in 0..STEPS {
+        input.now = Moment::from_secs(0).plus(INTERVAL * step);
+        for (index, replica) in (0_u32..).zip(&mut input.replicas) {
+            let total = f64::from(1000 + 7 * step + index);
+            replica
+                .series
+                .to_mut()
+                .push(input.now, Segment::of("uid", 0, 0), |metric, kind| match (metric, kind) {
+                    (_, MetricKind::Histogram) => Reading::Histogram {
+                        sum: total * 40.0,
+                        count: total,
+                    },
+                    (RUNNING, MetricKind::Gauge) => Reading::Gauge(16.0),
+                    (_, MetricKind::Gauge) => Reading::Gauge(20.0),
+                });
+        }
+        input.history = Cow::Owned(next_history(&input));
+    }
+    input
+}
+
+fn replica(index: u32, trigger: &Aggregation) -> ReplicaView<'static> {
+    ReplicaView {
+        workspace: Cow::Owned(format!("phi-4-mini-{index:05}")),
+        created: Moment::from_secs(-3600),
+        terminating: false,
+        ready_since: Some(Moment::from_secs(-3000)),
+        lost_ready: None,
+        series: Cow::Owned(ReplicaSeries::new(&wanted(trigger))),
+    }
+}

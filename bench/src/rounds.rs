@@ -1,0 +1,58 @@
+//! Things timed side by side: in every round each takes its turn, so that a busy neighbour or a change of clock speed
+//! meets all of them; what is reported is the median over the rounds.
+
+use std::time::{Duration, Instant};
+
+const ROUNDS: usize = 21;
+/// One turn, long enough for the clock and short enough for a round to see one state of the machine.
+const TURN: Duration = Duration::from_millis(20);
+
+/// Seconds per call of every subject, round by round.
+pub(crate) struct Timings(Vec<Vec<f64>>);
+
+/// Times the subjects against each other.
+pub(crate) fn side_by_side(subjects: &mut [&mut dyn FnMut()]) -> Timings {
+    let calls: Vec<u32> = subjects.iter_mut().map(|subject| calls_per_turn(*subject)).collect();
+    let round = |_| {
+        let turns = subjects.iter_mut().zip(&calls);
+        turns
+            .map(|(subject, calls)| turn(*subject, *calls) / f64::from(*calls))
+            .collect()
+    };
+    Timings((0..ROUNDS).map(round).collect())
+}
+
+impl Timings {
+    /// Median seconds per call of one subject.
+    pub(crate) fn seconds(&self, subject: usize) -> f64 {
+        median(self.0.iter().filter_map(|round| round.get(subject).copied()).collect())
+    }
+
+    /// Median of how many times longer one subject took than another in the same round.
+    pub(crate) fn ratio(&self, longer: usize, shorter: usize) -> f64 {
+        let ratio = |round: &Vec<f64>| Some(round.get(longer)? / round.get(shorter)?);
+        median(self.0.iter().filter_map(ratio).collect())
+    }
+}
+
+fn calls_per_turn(subject: &mut dyn FnMut()) -> u32 {
+    let mut calls = 1;
+    while turn(subject, calls) < TURN.as_secs_f64() && calls < 1 << 30 {
+        calls *= 2;
+    }
+    calls
+}
+
+fn turn(subject: &mut dyn FnMut(), calls: u32) -> f64 {
+    let begun = Instant::now();
+    for _ in 0..calls {
+        subject();
+    }
+    begun.elapsed().as_secs_f64()
+}
+
+/// The middle of the values; not a number when there are none.
+pub(crate) fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
