@@ -17,15 +17,19 @@ use crate::error::ConfigError;
 pub const CALL_DEADLINE: Duration = Duration::from_secs(10);
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// etcd's default request limit is 1.5 MiB; a page of 500 large objects stays far below this.
-const MAX_BODY: usize = 256 * 1024 * 1024;
+/// Far above any answer to a single call; a bound on memory.
+const MAX_BODY: usize = 64 * 1024 * 1024;
+const RETRIES: u32 = 3;
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// Clients for the same cluster and the same user.
 #[derive(Clone)]
 pub struct Clients {
     /// For watches: responses may last. Callers bound every use themselves.
     pub watch: Client,
-    /// For everything else: a call ends within [`CALL_DEADLINE`]; 429, 503 and 504 are retried within it.
+    /// For everything else: a call ends within [`CALL_DEADLINE`]; 429, 503 and 504 are retried within it, so a create can
+    /// meet the object it made itself.
     pub api: Client,
 }
 
@@ -70,9 +74,10 @@ fn build(config: Config) -> Result<Client, ConfigError> {
 #[must_use]
 pub fn bounded(client: Client) -> Client {
     let namespace = client.default_namespace().to_owned();
+    let retry = RetryPolicy::new(FIRST_PAUSE, LONGEST_PAUSE, RETRIES, true).unwrap_or_default();
     let service = ServiceBuilder::new()
         .timeout(CALL_DEADLINE)
-        .retry(RetryPolicy::default())
+        .retry(retry)
         .service_fn(move |request| whole(client.clone(), request));
     Client::new(service, namespace)
 }
@@ -100,4 +105,70 @@ async fn whole(client: Client, request: Request<Body>) -> Result<Response<Body>,
     let (parts, body) = client.send(request).await?.into_parts();
     let body = Limited::new(body, MAX_BODY).collect().await?.to_bytes();
     Ok(Response::from_parts(parts, Body::from(body)))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Method;
+    use k8s_openapi::api::core::v1::ConfigMap;
+    use kube::{Api, Config};
+    use serde_json::json;
+    use tokio::time::Instant;
+
+    use super::{CALL_DEADLINE, bounded, describe, with_config};
+    use crate::fake_api::{Answer, Scenario};
+
+    const MAP: &str = "/api/v1/namespaces/default/configmaps/a";
+
+    #[tokio::test(start_paused = true)]
+    async fn call_that_is_never_answered_ends_at_the_deadline() {
+        let (client, server) = Scenario::new("hung").step("get", Method::GET, MAP, Answer::hang()).start();
+        let maps: Api<ConfigMap> = Api::default_namespaced(bounded(client));
+        let started = Instant::now();
+        assert!(maps.get("a").await.is_err());
+        assert_eq!(started.elapsed(), CALL_DEADLINE);
+        server.finish().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn busy_server_is_asked_again_within_the_deadline() {
+        let map = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "a" } });
+        let (client, server) = Scenario::new("busy")
+            .step("busy", Method::GET, MAP, Answer::status(429, "TooManyRequests"))
+            .step("down", Method::GET, MAP, Answer::status(503, "ServiceUnavailable"))
+            .step("up", Method::GET, MAP, Answer::json(200, &map))
+            .start();
+        let maps: Api<ConfigMap> = Api::default_namespaced(bounded(client));
+        assert_eq!(maps.get("a").await.unwrap().metadata.name.as_deref(), Some("a"));
+        server.finish().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn server_that_stays_busy_is_asked_a_few_times_only() {
+        let mut scenario = Scenario::new("busy");
+        for _ in 0..4 {
+            scenario = scenario.step("busy", Method::GET, MAP, Answer::status(503, "ServiceUnavailable"));
+        }
+        let (client, server) = scenario.start();
+        let maps: Api<ConfigMap> = Api::default_namespaced(bounded(client));
+        let error = maps.get("a").await.unwrap_err();
+        assert_eq!(describe(&error), "503 ServiceUnavailable: fake ServiceUnavailable");
+        server.finish().await;
+    }
+
+    #[tokio::test]
+    async fn unreachable_server_does_not_matter_for_connecting_and_is_described_with_its_cause() {
+        let config = Config::new("http://127.0.0.1:1".parse().unwrap());
+        let clients = with_config(config, "till/1").unwrap();
+        let maps: Api<ConfigMap> = Api::default_namespaced(clients.api);
+        let described = describe(&maps.get("a").await.unwrap_err());
+        assert!(described.to_lowercase().contains("refused"), "{described}");
+    }
+
+    #[tokio::test]
+    async fn user_agent_that_is_no_header_value_is_refused() {
+        let config = Config::new("http://127.0.0.1:1".parse().unwrap());
+        let error = with_config(config, "till\n").err().unwrap();
+        assert!(error.to_string().contains("\"till\\n\""), "{error}");
+    }
 }

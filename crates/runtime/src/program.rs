@@ -27,6 +27,8 @@ pub const EXIT_FAILURE: u8 = 1;
 pub const EXIT_CONFIG: u8 = 2;
 
 const FLUSH_LIMIT: Duration = Duration::from_secs(5);
+/// A program that has not stopped by then is ended; below the usual grace period of a pod.
+const STOP_LIMIT: Duration = Duration::from_secs(40);
 /// Blocking calls that outlive the program are abandoned after this.
 const WIND_DOWN: Duration = Duration::from_secs(1);
 
@@ -122,16 +124,13 @@ where
     };
     ctx.registry.register_process(about.name, about.version);
     tracing::info!(program = about.name, version = about.version, identity = %ctx.identity.name, "starting");
-    let shutdown = ctx.shutdown.clone();
     let result = serve(common, ctx, run).await;
-    let code = exit_code(&result, &shutdown);
     match &result {
-        Ok(()) if code == EXIT_STOPPED => tracing::info!("stopped"),
-        Ok(()) => tracing::error!("the program ended without having been asked to"),
+        Ok(()) => tracing::info!("stopped"),
         Err(error) => tracing::error!(error = %format_args!("{error:#}"), "the program failed"),
     }
     telemetry.flush(FLUSH_LIMIT);
-    code
+    exit_code(&result)
 }
 
 async fn serve<F, Fut>(common: &CommonArgs, ctx: ProcessContext, run: F) -> anyhow::Result<()>
@@ -142,21 +141,30 @@ where
     let mut signals = Signals::listen()?;
     let (readiness, shutdown) = (ctx.readiness.clone(), ctx.shutdown.clone());
     let admin = admin::bind(&common.admin, &ctx.registry, &readiness).await?;
+    tracing::info!(addresses = ?admin.addresses().collect::<Vec<_>>(), "serving metrics and probes");
     let mut admin = tokio::spawn(admin.serve());
+    let overdue = async {
+        shutdown.cancelled().await;
+        tokio::time::sleep(STOP_LIMIT).await;
+    };
     let result = tokio::select! {
         result = run(ctx) => result,
         () = signals.second(&readiness, &shutdown) => Err(anyhow::anyhow!("ended by a second signal")),
+        () = overdue => Err(anyhow::anyhow!("did not stop within {STOP_LIMIT:?}")),
         ended = &mut admin => Err(anyhow::anyhow!("the admin server ended: {ended:?}")),
     };
+    let asked = shutdown.is_cancelled();
     shutdown::begin(&readiness, &shutdown);
     admin.abort();
-    result
+    match result {
+        Ok(()) if !asked => Err(anyhow::anyhow!("it ended without having been asked to")),
+        result => result,
+    }
 }
 
-fn exit_code(result: &anyhow::Result<()>, shutdown: &CancellationToken) -> u8 {
+fn exit_code(result: &anyhow::Result<()>) -> u8 {
     match result {
-        Ok(()) if shutdown.is_cancelled() => EXIT_STOPPED,
-        Ok(()) => EXIT_FAILURE,
+        Ok(()) => EXIT_STOPPED,
         Err(error) if error.chain().any(|cause| cause.is::<ConfigError>()) => EXIT_CONFIG,
         Err(_) => EXIT_FAILURE,
     }

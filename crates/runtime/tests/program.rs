@@ -1,0 +1,237 @@
+//! The frame of a program, seen from outside: exit codes, signals, probes. Starts itself as that program.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, ChildStderr, Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use keda_kaito_runtime::args::CommonArgs;
+use keda_kaito_runtime::error::ConfigError;
+use keda_kaito_runtime::program::{About, Essential, ProcessContext, main_with};
+
+const LIMIT: Duration = Duration::from_secs(20);
+const ANY: [&str; 4] = ["--metrics-address", "127.0.0.1:0", "--health-address", "127.0.0.2:0"];
+
+#[derive(Parser)]
+struct Args {
+    behaviour: String,
+    #[command(flatten)]
+    common: CommonArgs,
+}
+
+fn main() -> ExitCode {
+    if std::env::var_os("BEHAVE").is_some() {
+        let args = Args::parse();
+        let about = About {
+            name: "till",
+            product: "shop",
+            version: "1.2.3",
+            metric_prefix: "shop",
+        };
+        return main_with(about, &args.common, |ctx| behave(args.behaviour.clone(), ctx));
+    }
+    let cases: [(&str, fn()); 7] = [
+        ("serves_until_terminated", serves_until_terminated),
+        (
+            "essential_task_that_fails_ends_the_process",
+            essential_task_that_fails_ends_the_process,
+        ),
+        ("program_that_just_returns_has_failed", program_that_just_returns_has_failed),
+        ("bad_configuration_exits_with_2", bad_configuration_exits_with_2),
+        ("second_signal_ends_at_once", second_signal_ends_at_once),
+        ("taken_port_is_a_failure", taken_port_is_a_failure),
+        (
+            "missing_collector_delays_the_end_little",
+            missing_collector_delays_the_end_little,
+        ),
+    ];
+    for (name, case) in cases {
+        case();
+        println!("test {name} ... ok");
+    }
+    ExitCode::SUCCESS
+}
+
+async fn behave(behaviour: String, ctx: ProcessContext) -> anyhow::Result<()> {
+    match behaviour.as_str() {
+        "return" => Ok(()),
+        "refuse" => Err(anyhow::Error::new(ConfigError::new("--tea \"none\" is not a tea")).context("failed to brew")),
+        "stuck" => {
+            ctx.readiness.gate("kettle", "boiling").open();
+            std::future::pending().await
+        }
+        "fail" => {
+            let mut tasks = Essential::new(ctx.shutdown.clone());
+            tasks.spawn("kettle", async { Err::<(), _>(anyhow::anyhow!("boiled dry")) });
+            tasks.join(Duration::from_secs(1)).await
+        }
+        _ => {
+            let gate = ctx.readiness.gate("kettle", "boiling");
+            tracing::info_span!("brew").in_scope(|| gate.open());
+            let mut tasks = Essential::new(ctx.shutdown.clone());
+            tasks.spawn("kettle", async move { ctx.shutdown.cancelled().await });
+            tasks.join(Duration::from_secs(1)).await
+        }
+    }
+}
+
+fn serves_until_terminated() {
+    let mut program = Program::start("serve", &ANY);
+    let [metrics, health] = program.addresses()[..] else {
+        panic!("two addresses")
+    };
+    assert_eq!(get(health, "/livez"), (200, "ok\n".to_owned()));
+    eventually(|| get(health, "/readyz") == (200, "ok\n".to_owned()));
+    let (status, body) = get(metrics, "/metrics");
+    assert_eq!(status, 200);
+    assert!(
+        body.contains("shop_build_info{program=\"till\",version=\"1.2.3\"} 1"),
+        "{body}"
+    );
+    assert_eq!(get(metrics, "/livez").0, 404);
+    program.signal();
+    let (code, log) = program.end();
+    assert_eq!(code, 0, "{log}");
+    assert!(log.lines().all(|line| line.starts_with('{')), "{log}");
+    assert!(log.contains("\"asked to stop\"") && log.contains("SIGTERM"), "{log}");
+}
+
+fn essential_task_that_fails_ends_the_process() {
+    let (code, log) = Program::start("fail", &ANY).end();
+    assert_eq!(code, 1, "{log}");
+    assert!(log.contains("kettle") && log.contains("boiled dry"), "{log}");
+}
+
+fn program_that_just_returns_has_failed() {
+    let (code, log) = Program::start("return", &ANY).end();
+    assert_eq!(code, 1, "{log}");
+}
+
+fn bad_configuration_exits_with_2() {
+    let (code, log) = Program::start("refuse", &ANY).end();
+    assert_eq!(code, 2, "{log}");
+    assert!(log.contains("is not a tea"), "{log}");
+    for (flag, value) in [
+        ("--log-level", "lo=ud=er"),
+        ("--otlp-endpoint", "collector:4317"),
+        ("--metrics-address", "everywhere"),
+    ] {
+        let (code, log) = Program::start("serve", &[flag, value]).end();
+        assert_eq!(code, 2, "{log}");
+        assert!(log.contains(flag) && log.contains(value), "{log}");
+        assert!(!log.contains("serving"), "{log}");
+    }
+}
+
+fn second_signal_ends_at_once() {
+    let mut program = Program::start("stuck", &ANY);
+    let health = program.addresses()[1];
+    eventually(|| get(health, "/readyz").0 == 200);
+    program.signal();
+    eventually(|| get(health, "/readyz") == (503, "shutdown: the process is stopping\n".to_owned()));
+    program.signal();
+    let (code, log) = program.end();
+    assert_eq!(code, 1, "{log}");
+}
+
+fn taken_port_is_a_failure() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let (code, log) = Program::start("serve", &["--metrics-address", &address]).end();
+    assert_eq!(code, 1, "{log}");
+    assert!(log.contains(&format!("failed to bind the admin address {address}")), "{log}");
+}
+
+fn missing_collector_delays_the_end_little() {
+    let mut flags = ANY.to_vec();
+    flags.extend(["--otlp-endpoint", "http://127.0.0.1:1"]);
+    let mut program = Program::start("serve", &flags);
+    let health = program.addresses()[1];
+    eventually(|| get(health, "/readyz").0 == 200);
+    program.signal();
+    let asked = Instant::now();
+    let (code, log) = program.end();
+    assert_eq!(code, 0, "{log}");
+    assert!(asked.elapsed() < Duration::from_secs(8), "{:?}", asked.elapsed());
+}
+
+struct Program {
+    child: Child,
+    log: BufReader<ChildStderr>,
+    seen: String,
+}
+
+impl Program {
+    fn start(behaviour: &str, flags: &[&str]) -> Self {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .env("BEHAVE", "yes")
+            .env_remove("OTEL_EXPORTER_OTLP_ENDPOINT")
+            .arg(behaviour)
+            .args(flags)
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = BufReader::new(child.stderr.take().unwrap());
+        Self {
+            child,
+            log,
+            seen: String::new(),
+        }
+    }
+
+    fn addresses(&mut self) -> Vec<SocketAddr> {
+        while !self.seen.contains("addresses") {
+            assert!(self.log.read_line(&mut self.seen).unwrap() > 0, "{}", self.seen);
+        }
+        self.seen
+            .split(|c: char| !(c.is_ascii_digit() || c == '.' || c == ':'))
+            .filter_map(|word| word.parse().ok())
+            .collect()
+    }
+
+    fn signal(&self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    }
+
+    fn end(mut self) -> (i32, String) {
+        let deadline = Instant::now() + LIMIT;
+        while self.child.try_wait().unwrap().is_none() {
+            if Instant::now() > deadline {
+                panic!("did not end: {}", self.seen);
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        self.log.read_to_string(&mut self.seen).unwrap();
+        (self.child.wait().unwrap().code().unwrap(), std::mem::take(&mut self.seen))
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // Fails when it has ended, as it should have.
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+fn get(address: SocketAddr, path: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(LIMIT)).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: till\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, body.to_owned())
+}
+
+fn eventually(mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + LIMIT;
+    while !holds() {
+        assert!(Instant::now() < deadline, "it never came true");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
