@@ -3,6 +3,7 @@
 
 mod line;
 mod nearest;
+mod reading;
 mod selection;
 #[cfg(test)]
 mod tests;
@@ -15,6 +16,7 @@ use line::Line;
 use total::Total;
 
 pub use nearest::nearest_name;
+pub use reading::{families_for, reading};
 pub use selection::{Part, Selection};
 
 /// Longest line of a body, in bytes.

@@ -1,11 +1,21 @@
 //! The scaler: scrapes model pods, keeps what it saw, and answers KEDA from memory. Decisions are made in `core`.
 
 pub mod args;
+pub mod callers;
+pub mod clock;
 pub mod decide_command;
 
 pub mod address;
+pub mod index;
+pub mod lease;
 pub mod metrics;
 pub mod pod;
+pub mod registry;
+pub mod scheduler;
 pub mod scrape;
 pub mod server;
+pub mod service;
+pub mod status;
 pub mod tls;
+pub mod warnings;
+pub mod watches;

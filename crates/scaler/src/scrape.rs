@@ -10,8 +10,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use keda_kaito_core::exposition::{self, Exposition, Selection};
+use keda_kaito_core::exposition::{self, Exposition, Selection, families_for, nearest_name, reading};
 use keda_kaito_core::trigger::Endpoint;
+use keda_kaito_core::window::{Reading, Wanted};
 use tokio::time::Instant;
 
 pub use error::ScrapeError;
@@ -23,7 +24,8 @@ use exchange::Ask;
 #[derive(Debug)]
 pub struct Page {
     pub endpoint: Endpoint,
-    pub selection: Selection,
+    pub wanted: Vec<Wanted>,
+    selection: Selection,
     full: String,
     filtered: String,
 }
@@ -51,7 +53,9 @@ pub struct Scraped {
 
 impl Page {
     /// Prepares the requests for an endpoint.
-    pub fn new(endpoint: Endpoint, selection: Selection) -> Self {
+    #[must_use]
+    pub fn new(endpoint: Endpoint, wanted: Vec<Wanted>) -> Self {
+        let selection = Selection::new(families_for(&wanted));
         // `<path>/` without a filter would compute the whole page on the server's event loop.
         let full = match endpoint.path.trim_end_matches('/') {
             "" => "/".to_owned(),
@@ -65,10 +69,23 @@ impl Page {
         }
         Self {
             endpoint,
+            wanted,
             selection,
             full,
             filtered,
         }
+    }
+}
+
+impl Scraped {
+    /// What was read of each wanted metric, in the page's order.
+    #[must_use]
+    pub fn readings(&self, page: &Page) -> Vec<Reading> {
+        let read = |wanted: &Wanted| {
+            let nearest = || nearest_name(self.full_body.as_deref()?, &wanted.metric);
+            reading(&self.exposition, &page.selection, &wanted.metric, wanted.kind, nearest)
+        };
+        page.wanted.iter().map(read).collect()
     }
 }
 

@@ -2,6 +2,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use keda_kaito_core::policy::MetricKind;
 use keda_kaito_core::trigger::Protocol;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -89,12 +90,24 @@ fn ok(body: &str) -> Act {
     ))
 }
 
+fn gauge(metric: &str) -> Wanted {
+    Wanted {
+        metric: metric.to_owned(),
+        kind: MetricKind::Gauge,
+        window: Duration::ZERO,
+    }
+}
+
+fn wanted() -> Vec<Wanted> {
+    vec![gauge(WAITING)]
+}
+
 fn page(timeout: Duration) -> Arc<Page> {
     let endpoint = Endpoint {
         timeout,
         ..Endpoint::default()
     };
-    Arc::new(Page::new(endpoint, Selection::new([WAITING])))
+    Arc::new(Page::new(endpoint, wanted()))
 }
 
 async fn scrape_once(server: &Server, known: Option<Form>) -> Result<Scraped, ScrapeError> {
@@ -102,7 +115,10 @@ async fn scrape_once(server: &Server, known: Option<Form>) -> Result<Scraped, Sc
 }
 
 fn waiting(scraped: &Scraped) -> f64 {
-    scraped.exposition.family(0).unwrap().scalar().unwrap().unwrap().total
+    match scraped.readings(&page(Duration::from_secs(3)))[..] {
+        [Reading::Gauge(value)] => value,
+        ref other => panic!("{other:?}"),
+    }
 }
 
 #[track_caller]
@@ -116,10 +132,13 @@ async fn filtered_form_is_asked_first_and_is_enough() {
     let scraped = scrape_once(&server, None).await.unwrap();
     assert_three(&scraped);
     assert_eq!(scraped.form, Some(Form::Filtered));
-    let names = "vllm:num_requests_waiting";
+    let queue = "sglang:num_queue_reqs";
     assert_eq!(
         server.paths(),
-        [format!("/metrics/?name[]={names}&name[]={names}_sum&name[]={names}_count")]
+        [format!(
+            "/metrics/?name[]={WAITING}&name[]={WAITING}_sum&name[]={WAITING}_count\
+             &name[]={queue}&name[]={queue}_sum&name[]={queue}_count"
+        )]
     );
     let head = server.heads.lock().unwrap()[0].to_lowercase();
     for header in [
@@ -162,7 +181,18 @@ async fn page_without_wanted_samples_is_an_answer_and_leaves_the_form_open() {
     let scraped = scrape_once(&server, None).await.unwrap();
     assert!(!scraped.exposition.has_wanted());
     assert_eq!(scraped.form, None);
-    assert!(scraped.full_body.is_some());
+    let readings = scraped.readings(&page(Duration::from_secs(3)));
+    assert!(matches!(readings[..], [Reading::Absent { .. }]));
+}
+
+#[tokio::test]
+async fn whole_page_gives_a_hint_at_what_a_missing_metric_may_be_called() {
+    let server = Server::start(|_| ok("vllm:num_request_waiting 1\n")).await;
+    let scraped = scrape_once(&server, Some(Form::Full)).await.unwrap();
+    let hint = Reading::Absent {
+        nearest: Some("vllm:num_request_waiting".into()),
+    };
+    assert_eq!(scraped.readings(&page(Duration::from_secs(3))), [hint]);
 }
 
 #[tokio::test]
@@ -328,7 +358,7 @@ async fn https_reads_from_a_certificate_nobody_signed() {
         protocol: Protocol::Https,
         ..Endpoint::default()
     };
-    let page = Arc::new(Page::new(endpoint, Selection::new([WAITING])));
+    let page = Arc::new(Page::new(endpoint, wanted()));
     assert_three(&scrape(address, page, None, || true).await.unwrap());
     server.await.unwrap();
 }
@@ -344,7 +374,7 @@ fn page_without_a_filter_is_never_asked_with_a_trailing_slash() {
             path: path.to_owned(),
             ..Endpoint::default()
         };
-        let page = Page::new(endpoint, Selection::new(["g"]));
+        let page = Page::new(endpoint, vec![gauge("g")]);
         assert_eq!((page.full.as_str(), page.filtered.as_str()), (full, filtered));
     }
 }

@@ -1,0 +1,207 @@
+//! What the process knows, by InferenceSet. The engine writes; calls read. No lock is held across a wait.
+
+pub mod replica;
+pub mod set;
+pub mod target;
+pub mod trigger;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
+
+use keda_kaito_core::fleet::Timing;
+use keda_kaito_core::record::{DecisionInput, DecisionRecord, decide, is_active};
+use keda_kaito_core::trigger::TriggerRequest;
+use keda_kaito_runtime::watch::Freshness;
+use thiserror::Error;
+use tokio::time::Instant;
+
+use crate::clock::Clock;
+use set::SetState;
+
+/// Namespace and name of an InferenceSet.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SetKey {
+    pub namespace: Arc<str>,
+    pub name: Arc<str>,
+}
+
+/// Why a question has no answer. The sentences become Events that users read.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum AnswerError {
+    #[error("the scaler has only just started and does not know the cluster yet")]
+    Starting,
+    #[error("InferenceSet {0} does not exist")]
+    NotFound(SetKey),
+    #[error("this trigger of ScaledObject {namespace}/{name} has not been seen by the scaler yet")]
+    TriggerUnknown { namespace: String, name: String },
+    #[error("the replica count of InferenceSet {0} has not been confirmed by the API server for {1} s")]
+    CountUnconfirmed(SetKey, u64),
+    #[error("the triggers of InferenceSet {0} name more than {max} different endpoints", max = set::MAX_ENDPOINTS)]
+    TooManyEndpoints(SetKey),
+    #[error("this replica of the scaler sees no model pod while another one does")]
+    Blind,
+}
+
+/// Everything known. Clones share it.
+#[derive(Clone)]
+pub struct Registry {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    clock: Clock,
+    timing: Timing,
+    sets: RwLock<HashMap<SetKey, Arc<Mutex<SetState>>>>,
+    view: RwLock<View>,
+}
+
+#[derive(Default)]
+struct View {
+    /// Of the InferenceSets; absent before the first complete list.
+    counts: Option<Freshness>,
+    blind: bool,
+}
+
+impl SetKey {
+    /// From plain strings.
+    #[must_use]
+    pub fn new(namespace: &str, name: &str) -> Self {
+        Self {
+            namespace: namespace.into(),
+            name: name.into(),
+        }
+    }
+}
+
+impl fmt::Display for SetKey {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}/{}", self.namespace, self.name)
+    }
+}
+
+impl Registry {
+    /// Knows nothing yet. `timing` says how patient decisions are; its start is where `clock` stands now.
+    #[must_use]
+    pub fn new(clock: Clock, timing: Timing) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                clock,
+                timing,
+                sets: RwLock::default(),
+                view: RwLock::default(),
+            }),
+        }
+    }
+
+    /// The clock all moments here are of.
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        &self.inner.clock
+    }
+
+    /// The pace decisions assume.
+    #[must_use]
+    pub fn timing(&self) -> &Timing {
+        &self.inner.timing
+    }
+
+    /// From now on counts are as fresh as `counts` says.
+    pub fn follow(&self, counts: Freshness) {
+        self.inner.view.write().unwrap_or_else(PoisonError::into_inner).counts = Some(counts);
+    }
+
+    /// Whether questions are turned away because another replica sees more. Returns what it was before.
+    pub fn set_blind(&self, blind: bool) -> bool {
+        let mut view = self.inner.view.write().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut view.blind, blind)
+    }
+
+    /// The state of an InferenceSet, if somebody scales it.
+    #[must_use]
+    pub fn get(&self, key: &SetKey) -> Option<Arc<Mutex<SetState>>> {
+        self.inner
+            .sets
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(key)
+            .cloned()
+    }
+
+    /// The state of an InferenceSet, made if need be.
+    pub fn track(&self, key: &SetKey) -> Arc<Mutex<SetState>> {
+        let mut sets = self.inner.sets.write().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(sets.entry(key.clone()).or_default())
+    }
+
+    /// Forgets an InferenceSet.
+    pub fn forget(&self, key: &SetKey) {
+        self.inner.sets.write().unwrap_or_else(PoisonError::into_inner).remove(key);
+    }
+
+    /// All states.
+    #[must_use]
+    pub fn all(&self) -> Vec<(SetKey, Arc<Mutex<SetState>>)> {
+        let sets = self.inner.sets.read().unwrap_or_else(PoisonError::into_inner);
+        sets.iter().map(|(key, state)| (key.clone(), Arc::clone(state))).collect()
+    }
+
+    /// Decides for a call.
+    ///
+    /// # Errors
+    /// Nothing can be said; see [`AnswerError`].
+    pub fn decide(&self, namespace: &str, scaled_object: &str, request: &TriggerRequest) -> Result<DecisionRecord, AnswerError> {
+        self.answer(namespace, scaled_object, request, decide)
+    }
+
+    /// Whether KEDA may think of the workload as active.
+    ///
+    /// # Errors
+    /// Nothing can be said; see [`AnswerError`].
+    pub fn is_active(&self, namespace: &str, scaled_object: &str, request: &TriggerRequest) -> Result<bool, AnswerError> {
+        self.answer(namespace, scaled_object, request, is_active)
+    }
+
+    fn answer<T>(
+        &self,
+        namespace: &str,
+        scaled_object: &str,
+        request: &TriggerRequest,
+        of: impl FnOnce(&DecisionInput<'_>) -> T,
+    ) -> Result<T, AnswerError> {
+        let now = Instant::now();
+        let unconfirmed = self.unconfirmed(now)?;
+        let key = SetKey::new(namespace, &request.inference_set_name);
+        let unknown = || AnswerError::TriggerUnknown {
+            namespace: namespace.to_owned(),
+            name: scaled_object.to_owned(),
+        };
+        let state = self.get(&key).ok_or_else(unknown)?;
+        let state = lock(&state);
+        if state.object.is_none() {
+            return Err(AnswerError::NotFound(key));
+        }
+        let trigger = state.trigger(scaled_object, request).ok_or_else(unknown)?;
+        if unconfirmed > trigger.facts.count_lasts() {
+            return Err(AnswerError::CountUnconfirmed(key, unconfirmed.as_secs()));
+        }
+        let input = state.input(trigger, self.timing(), self.clock().at(now));
+        input.map(|input| of(&input)).ok_or(AnswerError::TooManyEndpoints(key))
+    }
+
+    /// How long ago replica counts were confirmed.
+    fn unconfirmed(&self, now: Instant) -> Result<Duration, AnswerError> {
+        let view = self.inner.view.read().unwrap_or_else(PoisonError::into_inner);
+        if view.blind {
+            return Err(AnswerError::Blind);
+        }
+        let age = view.counts.as_ref().and_then(|counts| counts.confirmed_age(now));
+        age.ok_or(AnswerError::Starting)
+    }
+}
+
+/// Locks a state; a panic elsewhere leaves it usable, for every write of it is whole.
+pub fn lock(state: &Mutex<SetState>) -> MutexGuard<'_, SetState> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}

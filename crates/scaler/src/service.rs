@@ -1,0 +1,152 @@
+//! KEDA's calls: decode, ask the registry, encode. Every answer comes from memory; nothing here waits for anything but a
+//! subscriber of `StreamIsActive`.
+
+mod stream;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use keda_kaito_core::record::Answer;
+use keda_kaito_core::trigger::{TriggerRequest, decode};
+use keda_kaito_externalscaler::external_scaler_server::ExternalScaler;
+use keda_kaito_externalscaler::{
+    GetMetricSpecResponse, GetMetricsRequest, GetMetricsResponse, IsActiveResponse, MetricSpec, MetricValue, ScaledObjectRef,
+};
+use tokio::time::Instant;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status};
+
+use crate::callers::Callers;
+use crate::registry::Registry;
+use crate::server::{Current, Peer};
+use crate::status;
+
+/// Longest name of a Kubernetes object.
+const MAX_NAME: usize = 253;
+
+/// The external scaler. Clones share everything.
+#[derive(Clone)]
+pub struct Service {
+    registry: Registry,
+    callers: Callers,
+    credentials: Current,
+    /// What `metricPort` may say.
+    ports: Arc<[u16]>,
+}
+
+impl Service {
+    /// Answers from `registry`; `ports` are those a trigger may name.
+    #[must_use]
+    pub fn new(registry: Registry, callers: Callers, credentials: Current, ports: &[u16]) -> Self {
+        Self {
+            registry,
+            callers,
+            credentials,
+            ports: ports.into(),
+        }
+    }
+
+    /// What a trigger asks. A pure function of the call: it never depends on the cluster.
+    fn decode(&self, reference: &ScaledObjectRef) -> Result<TriggerRequest, Status> {
+        if reference.name.len() > MAX_NAME || reference.namespace.len() > MAX_NAME {
+            return Err(Status::invalid_argument("scaledObjectRef: the name is too long"));
+        }
+        let metadata = reference.scaler_metadata.iter();
+        let metadata = metadata.map(|(key, value)| (key.as_str(), value.as_str()));
+        let request = decode(metadata, &self.ports).map_err(|error| status::bad_metadata(&error))?;
+        if request.inference_set_namespace != reference.namespace {
+            return Err(status::foreign_namespace(
+                &request.inference_set_namespace,
+                &reference.namespace,
+            ));
+        }
+        Ok(request)
+    }
+
+    /// Remembers who calls with which credentials, and tells a caller that would miss a rotation to read them again.
+    fn greet(&self, reference: &ScaledObjectRef, request: &TriggerRequest, peer: Option<&Peer>) -> Result<(), Status> {
+        let Some(Peer { caller, .. }) = peer else { return Ok(()) };
+        let (namespace, name) = (&reference.namespace, &reference.name);
+        let retiring = self.credentials.borrow().as_ref().and_then(|current| current.retiring);
+        let retires = retiring.is_some_and(|last| caller.not_before <= last);
+        if retires && request.credential_epoch.is_none() && self.callers.nudge(namespace, name, caller) {
+            // KEDA reads its credentials again when a call fails, and repeats the call within the same request.
+            return Err(status::unavailable(
+                "the client certificate is being replaced; call again with the new one",
+            ));
+        }
+        let now = Instant::now();
+        self.callers.note(namespace, name, request.credential_epoch, caller, now);
+        Ok(())
+    }
+
+    fn active(&self, reference: &ScaledObjectRef, request: &TriggerRequest) -> Result<bool, Status> {
+        let active = self.registry.is_active(&reference.namespace, &reference.name, request);
+        active.map_err(|error| status::no_answer(&error))
+    }
+}
+
+#[tonic::async_trait]
+impl ExternalScaler for Service {
+    type StreamIsActiveStream = ReceiverStream<Result<IsActiveResponse, Status>>;
+
+    async fn is_active(&self, call: Request<ScaledObjectRef>) -> Result<Response<IsActiveResponse>, Status> {
+        let reference = call.get_ref();
+        let request = self.decode(reference)?;
+        let result = self.active(reference, &request)?;
+        Ok(Response::new(IsActiveResponse { result }))
+    }
+
+    async fn stream_is_active(&self, call: Request<ScaledObjectRef>) -> Result<Response<Self::StreamIsActiveStream>, Status> {
+        let request = self.decode(call.get_ref())?;
+        let closing = call.extensions().get::<Peer>().map(|peer| peer.closing.clone());
+        let closing = closing.unwrap_or_else(CancellationToken::new);
+        let reference = call.into_inner();
+        let service = self.clone();
+        let look = move || service.active(&reference, &request).ok();
+        Ok(Response::new(stream::transitions(look, closing)))
+    }
+
+    async fn get_metric_spec(&self, call: Request<ScaledObjectRef>) -> Result<Response<GetMetricSpecResponse>, Status> {
+        let request = self.decode(call.get_ref())?;
+        let target = request.aggregation.target();
+        let spec = MetricSpec {
+            metric_name: request.aggregation.metric_name().to_owned(),
+            target_size: whole(target),
+            target_size_float: target,
+        };
+        Ok(Response::new(GetMetricSpecResponse {
+            metric_specs: vec![spec],
+        }))
+    }
+
+    async fn get_metrics(&self, call: Request<GetMetricsRequest>) -> Result<Response<GetMetricsResponse>, Status> {
+        let reference = call.get_ref().scaled_object_ref.as_ref();
+        let reference = reference.ok_or_else(|| Status::invalid_argument("scaledObjectRef: missing"))?;
+        let request = self.decode(reference)?;
+        self.greet(reference, &request, call.extensions().get::<Peer>())?;
+        let decision = self.registry.decide(&reference.namespace, &reference.name, &request);
+        let value = match decision.map_err(|error| status::no_answer(&error))?.answer {
+            Answer::Value(value) => value,
+            Answer::Unavailable(reason) => return Err(status::unavailable(reason)),
+        };
+        let value = MetricValue {
+            metric_name: request.aggregation.metric_name().to_owned(),
+            metric_value: whole(value),
+            metric_value_float: value,
+        };
+        Ok(Response::new(GetMetricsResponse {
+            metric_values: vec![value],
+        }))
+    }
+}
+
+/// KEDA up to 2.16 reads only whole numbers.
+fn whole(value: f64) -> i64 {
+    #[expect(clippy::cast_possible_truncation, reason = "values and targets are at most 4e12")]
+    {
+        value.ceil() as i64
+    }
+}

@@ -1,0 +1,100 @@
+//! What KEDA may ask and what it is told, without a network: metadata in, status or number out.
+
+use std::collections::HashMap;
+
+use keda_kaito_core::fleet::Timing;
+use keda_kaito_core::trigger::PORTS_ALLOWED_BY_DEFAULT;
+use tokio::sync::watch;
+use tonic::Code;
+
+use super::*;
+use crate::clock::Clock;
+
+fn service() -> Service {
+    let registry = Registry::new(Clock::start(), Timing::default());
+    let (_, credentials) = watch::channel(None);
+    Service::new(
+        registry,
+        Callers::new(jiff::Timestamp::UNIX_EPOCH),
+        credentials,
+        &PORTS_ALLOWED_BY_DEFAULT,
+    )
+}
+
+fn reference(namespace: &str, more: &[(&str, &str)]) -> ScaledObjectRef {
+    let metadata = [
+        ("inferenceSetName", "phi"),
+        ("inferenceSetNamespace", "ns"),
+        ("threshold", "7.5"),
+    ];
+    let metadata: HashMap<_, _> = metadata
+        .iter()
+        .chain(more)
+        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+        .collect();
+    ScaledObjectRef {
+        name: "phi".to_owned(),
+        namespace: namespace.to_owned(),
+        scaler_metadata: metadata,
+    }
+}
+
+#[tokio::test]
+async fn metric_spec_needs_no_cluster_and_fills_both_fields() {
+    let answer = service()
+        .get_metric_spec(Request::new(reference("ns", &[])))
+        .await
+        .unwrap()
+        .into_inner();
+    let [spec] = answer.metric_specs.as_slice() else {
+        panic!("exactly one spec: {answer:?}");
+    };
+    assert_eq!(spec.metric_name, "vllm:num_requests_waiting");
+    assert_eq!(spec.target_size, 8);
+    assert!((spec.target_size_float - 7.5).abs() < 1e-9);
+}
+
+#[tokio::test]
+async fn bad_metadata_is_an_invalid_argument_that_names_the_key() {
+    let call = Request::new(reference("ns", &[("metricPort", "80@169.254.169.254")]));
+    let status = service().get_metric_spec(call).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument);
+    assert!(status.message().starts_with("metricPort"), "{status}");
+}
+
+#[tokio::test]
+async fn inference_sets_of_other_namespaces_are_denied() {
+    let service = service();
+    let call = || reference("elsewhere", &[]);
+    let metrics = GetMetricsRequest {
+        scaled_object_ref: Some(call()),
+        metric_name: "vllm:num_requests_waiting".to_owned(),
+    };
+    let codes = [
+        service.get_metric_spec(Request::new(call())).await.unwrap_err().code(),
+        service.is_active(Request::new(call())).await.unwrap_err().code(),
+        service.get_metrics(Request::new(metrics)).await.unwrap_err().code(),
+    ];
+    assert_eq!(codes, [Code::PermissionDenied; 3]);
+}
+
+#[tokio::test]
+async fn without_a_view_of_the_cluster_the_answer_is_unavailable() {
+    let metrics = GetMetricsRequest {
+        scaled_object_ref: Some(reference("ns", &[])),
+        metric_name: "vllm:num_requests_waiting".to_owned(),
+    };
+    let status = service().get_metrics(Request::new(metrics)).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable);
+    assert!(status.message().contains("only just started"), "{status}");
+}
+
+#[tokio::test]
+async fn call_without_a_scaled_object_is_refused() {
+    let empty = GetMetricsRequest {
+        scaled_object_ref: None,
+        metric_name: String::new(),
+    };
+    let status = service().get_metrics(Request::new(empty)).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument);
+}
