@@ -6,6 +6,7 @@ pub mod clock;
 pub mod decide_command;
 
 pub mod address;
+pub mod engine;
 pub mod index;
 pub mod lease;
 pub mod metrics;

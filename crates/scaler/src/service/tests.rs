@@ -1,6 +1,6 @@
 //! What KEDA may ask and what it is told, without a network: metadata in, status or number out.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use keda_kaito_core::fleet::Timing;
 use keda_kaito_core::trigger::PORTS_ALLOWED_BY_DEFAULT;
@@ -27,7 +27,7 @@ fn reference(namespace: &str, more: &[(&str, &str)]) -> ScaledObjectRef {
         ("inferenceSetNamespace", "ns"),
         ("threshold", "7.5"),
     ];
-    let metadata: HashMap<_, _> = metadata
+    let metadata: BTreeMap<_, _> = metadata
         .iter()
         .chain(more)
         .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
