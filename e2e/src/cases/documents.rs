@@ -106,13 +106,6 @@ pub fn annotation(key: &str) -> String {
     format!("scaledobject.kaito.sh/{key}")
 }
 
-/// A merge patch that sets annotations; `None` takes one away.
-#[must_use]
-pub fn annotations_patch(changes: &[(&str, Option<&str>)]) -> Value {
-    let annotations: BTreeMap<String, Option<&str>> = changes.iter().map(|(key, value)| (annotation(key), *value)).collect();
-    json!({"metadata": {"annotations": annotations}})
-}
-
 /// A trigger of the scaler under test with this metadata beside what every one has.
 #[must_use]
 pub fn trigger(namespace: &str, inferenceset: &str, metadata: &Value) -> Value {

@@ -170,3 +170,15 @@ pub fn condition_field<'a>(object: &'a Value, kind: &str, field: &str) -> &'a st
         .and_then(Value::as_str)
         .unwrap_or_default()
 }
+
+/// A ScaledObject's spec without the empty field KEDA's operator adds to it.
+#[must_use]
+pub fn spec_of_scaled_object(object: &Value) -> Value {
+    let mut spec = object.get("spec").cloned().unwrap_or_default();
+    if let Some(advanced) = spec.get_mut("advanced").and_then(Value::as_object_mut)
+        && advanced.get("scalingModifiers") == Some(&serde_json::json!({}))
+    {
+        advanced.remove("scalingModifiers");
+    }
+    spec
+}

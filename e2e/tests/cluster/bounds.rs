@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use keda_kaito_e2e::bed::{Bed, Look, eventually};
-use keda_kaito_e2e::cases::documents::{InferenceSet, annotation, annotations_patch};
+use keda_kaito_e2e::cases::annotations::change;
+use keda_kaito_e2e::cases::documents::{InferenceSet, annotation};
 use keda_kaito_e2e::cases::objects::{Kind, number};
 use keda_kaito_e2e::cases::{expect, running, three_nodes};
 use serde_json::json;
@@ -21,14 +22,20 @@ async fn max_replicas_goes_before_the_node_count_limit_and_both_are_followed() -
         ]);
         set.create(&bed).await?;
         has_bounds(&bed, &namespace, 1, 3).await?;
-        change(&bed, &namespace, &[("max-replicas", None), ("min-replicas", Some("2"))]).await?;
+        change(
+            &bed,
+            &namespace,
+            "phi",
+            &[("max-replicas", None), ("min-replicas", Some("2"))],
+        )
+        .await?;
         has_bounds(&bed, &namespace, 2, 5).await?;
         limit(&bed, &namespace, 4).await?;
         has_bounds(&bed, &namespace, 2, 4).await?;
-        change(&bed, &namespace, &[("max-replicas", Some("9"))]).await?;
+        change(&bed, &namespace, "phi", &[("max-replicas", Some("9"))]).await?;
         has_bounds(&bed, &namespace, 2, 9).await?;
 
-        change(&bed, &namespace, &[("max-replicas", None)]).await?;
+        change(&bed, &namespace, "phi", &[("max-replicas", None)]).await?;
         has_bounds(&bed, &namespace, 2, 4).await?;
         limit(&bed, &namespace, 1).await?;
         let min = annotation("min-replicas");
@@ -80,12 +87,6 @@ async fn a_limit_that_holds_not_one_replica_is_said_to_be_too_small() -> Result<
         has_bounds(&bed, &namespace, 1, 2).await
     })
     .await
-}
-
-async fn change(bed: &Bed, namespace: &str, changes: &[(&str, Option<&str>)]) -> Result<()> {
-    bed.patch(Kind::INFERENCE_SET, namespace, "phi", &annotations_patch(changes))
-        .await?;
-    Ok(())
 }
 
 async fn limit(bed: &Bed, namespace: &str, nodes: u32) -> Result<()> {

@@ -6,8 +6,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use futures::future::try_join_all;
 use keda_kaito_e2e::bed::{Bed, Look, eventually};
-use keda_kaito_e2e::cases::documents::{InferenceSet, annotation, annotations_patch};
-use keda_kaito_e2e::cases::objects::{Kind, number};
+use keda_kaito_e2e::cases::annotations::change;
+use keda_kaito_e2e::cases::documents::{InferenceSet, annotation};
+use keda_kaito_e2e::cases::objects::{Kind, number, spec_of_scaled_object, text};
 use keda_kaito_e2e::cases::{expect, running};
 use serde_json::Value;
 
@@ -171,8 +172,8 @@ async fn complain(bed: &Bed, namespace: &str, name: &str, good: &[(&str, &str)],
     Ok(())
 }
 
-fn identity(scaled_object: &Value) -> [Option<&Value>; 2] {
-    ["/metadata/uid", "/spec"].map(|pointer| scaled_object.pointer(pointer))
+fn identity(scaled_object: &Value) -> (&str, Value) {
+    (text(scaled_object, "/metadata/uid"), spec_of_scaled_object(scaled_object))
 }
 
 #[tokio::test]
@@ -201,10 +202,4 @@ async fn a_misspelt_annotation_is_reported_with_the_nearest_known_one_and_ignore
         Ok(())
     })
     .await
-}
-
-async fn change(bed: &Bed, namespace: &str, name: &str, changes: &[(&str, Option<&str>)]) -> Result<()> {
-    bed.patch(Kind::INFERENCE_SET, namespace, name, &annotations_patch(changes))
-        .await?;
-    Ok(())
 }

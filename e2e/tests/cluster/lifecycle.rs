@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use keda_kaito_e2e::bed::{Bed, Look, eventually, never};
-use keda_kaito_e2e::cases::documents::{InferenceSet, annotations_patch, swift_scaled_object};
-use keda_kaito_e2e::cases::objects::{Kind, text};
+use keda_kaito_e2e::cases::annotations::change;
+use keda_kaito_e2e::cases::documents::{InferenceSet, swift_scaled_object};
+use keda_kaito_e2e::cases::objects::{Kind, spec_of_scaled_object, text};
 use keda_kaito_e2e::cases::{expect, running};
 use serde_json::{Value, json};
 
@@ -19,9 +20,9 @@ async fn what_was_provisioned_goes_with_its_annotation_and_comes_back_with_it() 
         set.create(&bed).await?;
         provisioned(&bed, &namespace, "phi").await?;
         for gone in [None, Some("false")] {
-            change(&bed, &namespace, &[("auto-provision", gone)]).await?;
+            change(&bed, &namespace, "phi", &[("auto-provision", gone)]).await?;
             deprovisioned(&bed, &namespace, "phi").await?;
-            change(&bed, &namespace, &[("auto-provision", Some("True"))]).await?;
+            change(&bed, &namespace, "phi", &[("auto-provision", Some("True"))]).await?;
             provisioned(&bed, &namespace, "phi").await?;
         }
         Ok(())
@@ -59,10 +60,13 @@ async fn a_scaledobject_somebody_else_wrote_is_reported_and_left_alone() -> Resu
         let set = InferenceSet::new(&namespace, "phi");
         set.create(&bed).await?;
         let theirs = bed.create(Kind::SCALED_OBJECT, &namespace, &theirs).await?;
-        change(&bed, &namespace, &SIMPLE.map(|(key, value)| (key, Some(value)))).await?;
+        change(&bed, &namespace, "phi", &SIMPLE.map(|(key, value)| (key, Some(value)))).await?;
         expect::event(&bed, &namespace, Kind::INFERENCE_SET, "phi", "ScaledObjectConflict", &["phi"]).await?;
         let now = bed.get(Kind::SCALED_OBJECT, &namespace, "phi").await?;
-        ensure!(now.get("spec") == theirs.get("spec"), "it was changed: {now:#}");
+        ensure!(
+            spec_of_scaled_object(&now) == spec_of_scaled_object(&theirs),
+            "it was changed: {now:#}"
+        );
         ensure!(
             text(&now, "/metadata/uid") == text(&theirs, "/metadata/uid"),
             "it was replaced"
@@ -93,7 +97,7 @@ async fn what_somebody_changes_in_a_managed_scaledobject_is_put_right_and_the_re
         bed.patch(Kind::SCALED_OBJECT, &namespace, "phi", &wrong).await?;
         let repaired = eventually(Duration::from_secs(2), "the drift is repaired", async || {
             let now = bed.get(Kind::SCALED_OBJECT, &namespace, "phi").await?;
-            Ok(Look::when(now.get("spec") == right.get("spec"), now))
+            Ok(Look::when(spec_of_scaled_object(&now) == spec_of_scaled_object(&right), now))
         })
         .await?;
         let kept = repaired.pointer("/metadata/annotations/autoscaling.keda.sh~1paused-scale-in");
@@ -115,12 +119,6 @@ async fn what_somebody_changes_in_a_managed_scaledobject_is_put_right_and_the_re
 }
 
 const SIMPLE: [(&str, &str); 3] = [("auto-provision", "true"), ("threshold", "10"), ("max-replicas", "3")];
-
-async fn change(bed: &Bed, namespace: &str, changes: &[(&str, Option<&str>)]) -> Result<()> {
-    bed.patch(Kind::INFERENCE_SET, namespace, "phi", &annotations_patch(changes))
-        .await?;
-    Ok(())
-}
 
 async fn provisioned(bed: &Bed, namespace: &str, name: &str) -> Result<Value> {
     let hpa = format!("keda-hpa-{name}");

@@ -7,10 +7,10 @@ use anyhow::{Result, ensure};
 use jiff::Timestamp;
 use keda_kaito_core::names;
 use keda_kaito_e2e::bed::{Bed, Look, eventually};
-use keda_kaito_e2e::cases::documents::{InferenceSet, annotations_patch, swift_scaled_object, trigger};
+use keda_kaito_e2e::cases::documents::{InferenceSet, swift_scaled_object, trigger};
 use keda_kaito_e2e::cases::objects::{Kind, number};
 use keda_kaito_e2e::cases::observer::Observer;
-use keda_kaito_e2e::cases::{expect, parts, running};
+use keda_kaito_e2e::cases::{annotations, expect, parts, running};
 use keda_kaito_e2e::programs::{Name, Program};
 use serde_json::json;
 
@@ -45,8 +45,7 @@ async fn every_program_may_die_and_no_replica_is_lost() -> Result<()> {
 
         // The provisioner: what changes meanwhile is done when another comes.
         provisioner.kill().await?;
-        let change = annotations_patch(&[("max-replicas", Some("7"))]);
-        bed.patch(Kind::INFERENCE_SET, &namespace, "provisioned", &change).await?;
+        annotations::change(&bed, &namespace, "provisioned", &[("max-replicas", Some("7"))]).await?;
         expect::holds(&observer, begun, DEAD).await?;
         let provisioner = begin(Name::Provisioner).await?;
         provisioned(&bed, &namespace, 7).await?;
