@@ -1,5 +1,13 @@
 //! The frame of a program, seen from outside: exit codes, signals, probes. Starts itself as that program.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test without the test harness, which clippy does not take for one"
+)]
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, ChildStderr, Command, ExitCode, Stdio};
