@@ -66,6 +66,3 @@ pub(crate) fn inspect(snapshot: &Snapshot, wanted: &LeafNames) -> Inspected {
         cross: authority.cross,
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -18,3 +18,6 @@ pub mod rotate;
 pub mod status;
 mod stored;
 mod write;
+
+#[cfg(test)]
+mod tests;

@@ -28,7 +28,7 @@ pub fn main(args: &StatusArgs) -> ExitCode {
     })
 }
 
-fn describe(inspected: &Inspected, snapshot: &Snapshot, decided: &Plan) -> String {
+pub(crate) fn describe(inspected: &Inspected, snapshot: &Snapshot, decided: &Plan) -> String {
     let objects = &inspected.objects;
     let mut text = format!("phase      {}\n", decided.phase);
     let mut line = |name: &str, what: &str| {

@@ -118,7 +118,7 @@ fn is_lost(error: &kube::Error) -> bool {
     status.code == 409 || gone
 }
 
-fn secret(name: &str, read: Option<&Stored>, contents: Contents, replace: bool) -> Secret {
+pub(crate) fn secret(name: &str, read: Option<&Stored>, contents: Contents, replace: bool) -> Secret {
     let before = read.map(|read| read.0.metadata.clone()).unwrap_or_default();
     let mut annotations = before.annotations.unwrap_or_default();
     for (key, value) in contents.annotations {

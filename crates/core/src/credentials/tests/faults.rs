@@ -203,7 +203,6 @@ fn writes_until_rest(objects: &mut Objects, now: Timestamp) -> usize {
     let silent = super::super::Acknowledgements::Unknown("test".to_owned());
     let mut writes = 0;
     while let Some(step) = plan(objects, &silent, &Clock::agreed(now), &config()).step {
-        
         apply(objects, &step);
         writes += 1;
         if writes > 20 {

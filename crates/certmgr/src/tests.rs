@@ -1,0 +1,9 @@
+//! Rehearsals with real certificates and real handshakes over objects kept in memory.
+
+mod calls;
+mod chain;
+mod damage;
+mod handshake;
+mod memory;
+mod reference;
+mod rotation;
