@@ -78,8 +78,9 @@ fn flatten_value(value: &Value, path: String, fields: &mut Vec<(String, Value)>)
     }
 }
 
-/// `f:spec/f:maxReplicaCount` → `spec.maxReplicaCount`.
+/// `f:spec/f:maxReplicaCount` → `spec.maxReplicaCount`. List items lose their key: UIDs tell a reader nothing.
 fn readable(path: &str) -> String {
+    let path = path.split("/k:").next().unwrap_or(path);
     path.split("/f:")
         .map(|part| part.trim_start_matches("f:"))
         .collect::<Vec<_>>()

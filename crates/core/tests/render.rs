@@ -1,12 +1,24 @@
 //! Golden files: each sample of `deploy/samples` and the ScaledObject it is given.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 use keda_kaito_core::crd::{InferenceSet, ScaledObject, Workspace};
 use keda_kaito_core::desired::{RenderOptions, hpa_name};
 use keda_kaito_core::plan::{Observation, Plan, ScalerState, Verdict, plan};
 use keda_kaito_core::trigger::{PORTS_ALLOWED_BY_DEFAULT, decode};
+
+macro_rules! sample {
+    ($name:literal) => {
+        ($name, include_str!(concat!("../../../deploy/samples/", $name, ".yaml")))
+    };
+}
+
+const SAMPLES: [(&str, &str); 4] = [
+    sample!("bounds"),
+    sample!("phi-4-mini"),
+    sample!("policy"),
+    sample!("policy-any"),
+];
 
 fn options() -> RenderOptions {
     RenderOptions {
@@ -37,52 +49,40 @@ fn verdict(inference_set: &InferenceSet, options: &RenderOptions) -> Verdict {
 fn rendered(inference_set: &InferenceSet, options: &RenderOptions) -> ScaledObject {
     let Verdict { plan, complaints, .. } = verdict(inference_set, options);
     assert_eq!(complaints, []);
-    match plan {
-        Plan::Apply(apply) => apply.desired,
-        other => panic!("{other:?}"),
-    }
+    let Plan::Apply(apply) = plan else { unreachable!("{plan:?}") };
+    apply.desired
 }
 
-fn sample(path: &Path) -> InferenceSet {
-    let mut inference_set: InferenceSet = serde_yaml::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+fn sample(name: &str) -> InferenceSet {
+    let (_, text) = SAMPLES.into_iter().find(|(known, _)| *known == name).unwrap();
+    let mut inference_set: InferenceSet = serde_yaml::from_str(text).unwrap();
     inference_set.metadata.uid = Some("u1".to_owned());
     inference_set
 }
 
-fn samples() -> Vec<PathBuf> {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/samples");
-    let mut paths: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-    paths.sort();
-    paths
-}
-
 #[test]
 fn every_sample_renders_as_recorded_and_the_scaler_understands_it() {
-    let paths = samples();
-    assert!(paths.len() >= 4);
-    for path in paths {
-        let object = rendered(&sample(&path), &options());
+    for (name, _) in SAMPLES {
+        let object = rendered(&sample(name), &options());
         let metadata = &object.spec.triggers[0].metadata;
         let pairs = metadata.iter().map(|(key, value)| (key.as_str(), value.as_str()));
         decode(pairs, &PORTS_ALLOWED_BY_DEFAULT).unwrap();
-        let name = path.file_stem().unwrap().to_str().unwrap();
         insta::assert_snapshot!(name, serde_yaml::to_string(&object).unwrap());
     }
 }
 
 #[test]
 fn old_clusters_change_nothing_but_the_tolerance_in_force() {
-    let policy = samples().into_iter().find(|path| path.ends_with("policy.yaml")).unwrap();
     let old = RenderOptions {
         tolerance_in_force: false,
         ..options()
     };
-    let mut object = rendered(&sample(&policy), &old);
+    let mut object = rendered(&sample("policy"), &old);
     let metadata = &mut object.spec.triggers[0].metadata;
     for key in ["scaleUpTolerance", "scaleDownTolerance"] {
         assert_eq!(metadata.insert(key.to_owned(), "0".to_owned()), Some("0.1".to_owned()));
     }
-    assert_eq!(object, rendered(&sample(&policy), &options()));
+    assert_eq!(object, rendered(&sample("policy"), &options()));
 }
 
 #[test]
@@ -90,7 +90,7 @@ fn names_too_long_for_kedas_hpa_get_a_shortened_hashed_one() {
     let mut seen = Vec::new();
     for length in [54, 55, 63] {
         let name = "n".repeat(length);
-        let mut inference_set = sample(&samples()[0]);
+        let mut inference_set = sample("bounds");
         inference_set.metadata.name = Some(name.clone());
         let object = rendered(&inference_set, &options());
         let config = object.spec.advanced.unwrap().horizontal_pod_autoscaler_config.unwrap();
@@ -115,7 +115,7 @@ fn shortened_names_stay_names() {
 
 #[test]
 fn names_longer_than_a_label_are_refused() {
-    let mut inference_set = sample(&samples()[0]);
+    let mut inference_set = sample("bounds");
     inference_set.metadata.name = Some("n".repeat(64));
     let Verdict { plan, complaints, .. } = verdict(&inference_set, &options());
     assert_eq!(plan, Plan::Reject);
@@ -128,7 +128,7 @@ fn without_a_known_epoch_none_is_written() {
         credential_epoch: None,
         ..options()
     };
-    let object = rendered(&sample(&samples()[0]), &unknown);
+    let object = rendered(&sample("bounds"), &unknown);
     assert!(!object.spec.triggers[0].metadata.contains_key("credentialEpoch"));
     assert_eq!(object.spec.triggers[0].metadata["enableTLS"], "true");
 }

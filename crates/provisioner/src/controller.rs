@@ -137,10 +137,7 @@ impl Controller {
             return Vec::new();
         }
         tracing::info!(epoch, "the credential epoch is known");
-        self.reconciler
-            .metrics
-            .credential_epoch
-            .set(i64::try_from(epoch).unwrap_or(i64::MAX));
+        self.reconciler.metrics.epoch_is(epoch);
         state.cluster.inference_sets.keys()
     }
 

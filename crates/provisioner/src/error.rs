@@ -75,11 +75,12 @@ impl Error {
 }
 
 impl Step {
+    /// One word, for labels.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Create => "create",
             Self::Update => "update",
-            Self::TakeOver => "take over",
+            Self::TakeOver => "take_over",
             Self::Delete => "delete",
             Self::Read => "read",
         }
@@ -88,7 +89,7 @@ impl Step {
 
 impl std::fmt::Display for Step {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str(self.as_str())
+        formatter.write_str(&self.as_str().replace('_', " "))
     }
 }
 

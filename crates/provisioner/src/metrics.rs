@@ -24,7 +24,7 @@ pub struct Metrics {
     complaints: Complaints,
     pub(crate) queued: Gauge,
     pub(crate) scaler_replicas: Gauge,
-    pub(crate) credential_epoch: Gauge,
+    credential_epoch: Family<[(&'static str, &'static str); 0], Gauge>,
     pub(crate) provisioned: Gauge,
     unaccepted: Counter,
     said: Arc<std::sync::Mutex<std::collections::HashMap<Key, Vec<Reason>>>>,
@@ -41,7 +41,7 @@ impl Metrics {
             complaints: Complaints::default(),
             queued: Gauge::default(),
             scaler_replicas: Gauge::default(),
-            credential_epoch: Gauge::default(),
+            credential_epoch: Family::default(),
             provisioned: Gauge::default(),
             unaccepted: Counter::default(),
             said: Arc::default(),
@@ -76,7 +76,7 @@ impl Metrics {
             );
             registry.register(
                 "credential_epoch",
-                "The credential epoch that triggers are given",
+                "The credential epoch that triggers are given; absent while unknown",
                 metrics.credential_epoch.clone(),
             );
             registry.register(
@@ -100,6 +100,11 @@ impl Metrics {
 
     pub(crate) fn wrote(&self, step: &'static str, outcome: &'static str) {
         self.writes.get_or_create(&[("step", step), ("outcome", outcome)]).inc();
+    }
+
+    pub(crate) fn epoch_is(&self, epoch: u64) {
+        let gauge = self.credential_epoch.get_or_create(&[]);
+        gauge.set(i64::try_from(epoch).unwrap_or(i64::MAX));
     }
 
     pub(crate) fn not_accepted(&self) {
@@ -143,6 +148,21 @@ mod tests {
 
     use super::Metrics;
     use crate::queue::Key;
+
+    #[test]
+    fn unknown_epoch_is_absent_rather_than_zero() {
+        let registry = SharedRegistry::with_prefix("keda_kaito_provisioner");
+        let metrics = Metrics::register(&registry);
+        let series = |text: String| {
+            text.lines()
+                .filter(|line| line.starts_with("keda_kaito_provisioner_credential_epoch"))
+                .count()
+        };
+        assert_eq!(series(registry.encode().unwrap()), 0);
+        metrics.epoch_is(3);
+        let text = registry.encode().unwrap();
+        assert!(text.contains("keda_kaito_provisioner_credential_epoch{} 3"), "{text}");
+    }
 
     #[test]
     fn complaints_vanish_with_their_cause() {
