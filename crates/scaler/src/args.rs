@@ -20,7 +20,10 @@ pub struct Cli {
 
 /// What else the binary can do.
 #[derive(Subcommand, Clone, Debug)]
-pub enum Command {}
+pub enum Command {
+    /// Decide offline: decision inputs as JSON Lines on standard input, one decision record per line on standard output
+    Decide,
+}
 
 /// Flags of the serving program.
 #[derive(Args, Clone, Debug)]

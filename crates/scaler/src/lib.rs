@@ -12,6 +12,8 @@ pub mod lease;
 pub mod metrics;
 pub mod pod;
 pub mod registry;
+pub mod reporter;
+pub mod run;
 pub mod scheduler;
 pub mod scrape;
 pub mod server;

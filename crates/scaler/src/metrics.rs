@@ -127,18 +127,25 @@ impl Metrics {
         self.refusals.inc();
     }
 
-    /// Shows how many targets there are, and how many are seen.
-    pub fn targets(&self, all: usize, fresh: usize, over_quota: usize) {
-        let gauge = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+    /// Shows how many targets there are, and of how many there is a fresh sample.
+    pub fn targets(&self, all: usize, fresh: usize) {
         self.targets.set(gauge(all));
         self.fresh_targets.set(gauge(fresh));
-        self.over_quota.set(gauge(over_quota));
+    }
+
+    /// Shows how many targets go without.
+    pub fn over_quota(&self, count: usize) {
+        self.over_quota.set(gauge(count));
     }
 
     /// Shows whether this replica has stepped aside.
     pub fn blind(&self, blind: bool) {
         self.blind.set(i64::from(blind));
     }
+}
+
+fn gauge(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 fn call_buckets() -> Histogram {

@@ -15,7 +15,6 @@ use keda_kaito_externalscaler::{
 };
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
-use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use crate::callers::Callers;
@@ -102,7 +101,7 @@ impl ExternalScaler for Service {
     async fn stream_is_active(&self, call: Request<ScaledObjectRef>) -> Result<Response<Self::StreamIsActiveStream>, Status> {
         let request = self.decode(call.get_ref())?;
         let closing = call.extensions().get::<Peer>().map(|peer| peer.closing.clone());
-        let closing = closing.unwrap_or_else(CancellationToken::new);
+        let closing = closing.unwrap_or_default();
         let reference = call.into_inner();
         let service = self.clone();
         let look = move || service.active(&reference, &request).ok();

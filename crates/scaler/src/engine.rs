@@ -1,0 +1,217 @@
+//! The loop that keeps the registry true: it takes in changes of objects, has targets scraped when they are due, and ends
+//! each round with decisions. It is the only writer of the registry.
+
+mod quota;
+mod run;
+mod scraping;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+
+use keda_kaito_core::record::DecisionRecord;
+use keda_kaito_runtime::readiness::Gate;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::address::Rules;
+use crate::index::Index;
+use crate::metrics::Metrics;
+use crate::registry::replica::Reader;
+use crate::registry::set::ObjectFacts;
+use crate::registry::target::TargetId;
+use crate::registry::trigger::TriggerRules;
+use crate::registry::{Registry, SetKey, lock};
+use crate::scheduler::{Scheduler, Work};
+use crate::watches::{Changed, Watches};
+use quota::Quota;
+use scraping::Outcome;
+
+pub use quota::Quotas;
+
+/// Rounds that the reporter has not yet looked at; more are dropped, for the next says the same.
+pub const MAX_REPORTS: usize = 256;
+
+/// What the loop is built from.
+pub struct EngineConfig {
+    pub registry: Registry,
+    pub metrics: Metrics,
+    pub rules: Arc<Rules>,
+    pub quotas: Quotas,
+    /// Differs between replicas of the scaler, so that they do not scrape in step.
+    pub identity: String,
+    pub reports: mpsc::Sender<RoundReport>,
+    pub cache: Gate,
+    pub first_round: Gate,
+}
+
+/// What a round said of one InferenceSet.
+#[derive(Debug)]
+pub struct RoundReport {
+    pub key: SetKey,
+    pub object: ObjectFacts,
+    pub records: Vec<DecisionRecord>,
+}
+
+/// See the module.
+pub struct Engine {
+    config: EngineConfig,
+    index: Index,
+    scheduler: Scheduler,
+    quota: Quota,
+    scrapes: JoinSet<Outcome>,
+    /// Whose scrape a task is.
+    tasks: HashMap<tokio::task::Id, (SetKey, TargetId)>,
+    dirty: BTreeSet<SetKey>,
+    /// InferenceSets whose first round is awaited; `None` before they are known.
+    first_rounds: Option<HashSet<SetKey>>,
+    next_id: u64,
+}
+
+impl Engine {
+    /// A loop that knows nothing yet.
+    #[must_use]
+    pub fn new(config: EngineConfig) -> Self {
+        let interval = config.registry.timing().scrape_interval;
+        let quota = Quota::new(config.quotas);
+        Self {
+            config,
+            index: Index::default(),
+            scheduler: Scheduler::new(interval),
+            quota,
+            scrapes: JoinSet::new(),
+            tasks: HashMap::new(),
+            dirty: BTreeSet::new(),
+            first_rounds: None,
+            next_id: 0,
+        }
+    }
+
+    /// Everything may be different: reads all of it again.
+    fn reindex(&mut self, watches: &Watches, rules: &TriggerRules) {
+        let known = std::mem::take(&mut self.index);
+        self.dirty.extend(known.wanted().cloned());
+        for workspace in watches.workspaces.store.state() {
+            self.index.workspace(&workspace, true);
+        }
+        for object in watches.scaled_objects.store.state() {
+            self.index.scaled_object(&object, true, rules);
+        }
+        self.dirty.extend(self.index.wanted().cloned());
+        if self.first_rounds.is_none() {
+            self.first_rounds = Some(self.index.wanted().cloned().collect());
+        }
+        self.config.registry.follow(watches.inference_sets.freshness.clone());
+    }
+
+    /// Marks what a change concerns.
+    fn note(&mut self, changed: &Changed, rules: &TriggerRules) {
+        use keda_kaito_runtime::watch::Change;
+        let exists = |deleted: bool| !deleted;
+        let concerned = match changed {
+            Changed::InferenceSet(change) => BTreeSet::from([crate::index::key_of(&**change.object())]),
+            Changed::Workspace(change) => self
+                .index
+                .workspace(change.object(), exists(matches!(change, Change::Deleted(_)))),
+            Changed::ScaledObject(change) => {
+                let deleted = matches!(change, Change::Deleted(_));
+                self.index.scaled_object(change.object(), exists(deleted), rules)
+            }
+            Changed::Pod(change) => self.index.pod(change.object()),
+        };
+        self.dirty.extend(concerned);
+    }
+
+    /// Brings one InferenceSet up to date with its objects.
+    fn refresh(&mut self, key: &SetKey, watches: &Watches, rules: &TriggerRules, now: Instant) {
+        let names = self.index.scaled_objects_of(key);
+        let objects = watches.objects(key, names, self.index.workspaces_of(key), rules);
+        if objects.triggers.is_empty() {
+            self.forget(key);
+            return;
+        }
+        let registry = &self.config.registry;
+        let reader = Reader {
+            clock: registry.clock(),
+            rules: &self.config.rules,
+            now: registry.clock().at(now),
+        };
+        let state = registry.track(key);
+        let mut state = lock(&state);
+        state.refresh(objects, &reader, &mut self.next_id);
+        let targets: BTreeSet<TargetId> = state.scrapeable().collect();
+        let phase = phase(key, &self.config.identity);
+        self.scheduler.add_set(key, phase, now);
+        let before: Vec<_> = self.scheduler.targets_of(key).filter(|id| !targets.contains(id)).collect();
+        for id in before {
+            self.scheduler.remove_target(key, id);
+        }
+        let admitted = self.quota.admit(key, &targets).clone();
+        for id in &targets {
+            if admitted.contains(id) {
+                self.scheduler.add_target(key, *id);
+            } else {
+                self.scheduler.remove_target(key, *id);
+                state.refuse(*id, &self.quota.refusal(), reader.now);
+            }
+        }
+        self.scheduler.settle(key);
+    }
+
+    fn forget(&mut self, key: &SetKey) {
+        self.config.registry.forget(key);
+        self.scheduler.remove_set(key);
+        self.quota.forget(key);
+        self.first_round_of(key);
+    }
+
+    /// One InferenceSet fewer to wait for.
+    fn first_round_of(&mut self, key: &SetKey) {
+        let Some(awaited) = &mut self.first_rounds else { return };
+        awaited.remove(key);
+        if awaited.is_empty() {
+            self.config.first_round.open();
+        }
+    }
+
+    /// Does everything that is due.
+    fn work(&mut self, watches: &Watches, now: Instant) {
+        while let Some(work) = self.scheduler.next(now) {
+            match work {
+                Work::Scrape(key, id) => self.scrape(key, id, watches, now),
+                Work::RoundOver(key) => self.end_round(&key, now),
+            }
+        }
+    }
+
+    fn end_round(&mut self, key: &SetKey, now: Instant) {
+        self.first_round_of(key);
+        let registry = &self.config.registry;
+        let Some(state) = registry.get(key) else { return };
+        let mut state = lock(&state);
+        let records = state.end_round(registry.timing(), registry.clock().at(now));
+        let Some(object) = state.object.clone() else { return };
+        drop(state);
+        let report = RoundReport {
+            key: key.clone(),
+            object,
+            records,
+        };
+        // A full queue means that the reporter lags; the next round says the same again.
+        let _queued = self.config.reports.try_send(report);
+        if self.quota.refuses(key) {
+            self.dirty.insert(key.clone());
+        }
+    }
+}
+
+/// Where in the interval an InferenceSet's rounds lie, 0 to 1.
+fn phase(key: &SetKey, identity: &str) -> f64 {
+    let mut hasher = DefaultHasher::new();
+    (key, identity).hash(&mut hasher);
+    let [a, b, ..] = hasher.finish().to_le_bytes();
+    f64::from(u16::from_le_bytes([a, b])) / f64::from(u16::MAX)
+}
