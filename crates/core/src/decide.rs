@@ -94,7 +94,10 @@ fn held_back(situation: &Situation<'_, '_>, policy: &ScalingPolicy, lean: Lean) 
         return Some((Clamp::FreshProcess, why));
     }
     if lean == Lean::Up && situation.fleet.awaits_new_capacity() {
-        return Some((Clamp::NewCapacity, "a replica that has not served yet is on its way".to_owned()));
+        return Some((
+            Clamp::NewCapacity,
+            "a replica that has not served yet is on its way".to_owned(),
+        ));
     }
     let window = match lean {
         Lean::Up => policy.evaluation_window,

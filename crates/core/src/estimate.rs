@@ -111,7 +111,10 @@ fn unobserved(situation: &Situation<'_, '_>, begin: Moment, unknown: u32) -> Est
     let history = situation.history;
     let current = history.is_current(situation.now, situation.timing);
     if unknown == 0 && current && history.idle_since().is_some_and(|idle_since| idle_since <= begin) {
-        return Estimate::Between(Range { low: 0.0, high: Some(0.0) });
+        return Estimate::Between(Range {
+            low: 0.0,
+            high: Some(0.0),
+        });
     }
     Estimate::Abstains("nothing was observed in the window, and the fleet is not known to be idle")
 }

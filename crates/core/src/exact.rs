@@ -29,7 +29,10 @@ pub(crate) fn windowed(situation: &Situation<'_, '_>, metric: &str, window: Dura
     everyone_heard(situation)?;
     let (now, started) = (situation.now, situation.timing.process_started);
     if now.since(started) < window {
-        return Err(format!("this process is younger than the window of {} seconds", window.as_secs()));
+        return Err(format!(
+            "this process is younger than the window of {} seconds",
+            window.as_secs()
+        ));
     }
     let begin = now.minus(window);
     let (mut sum, mut count, mut read) = (0.0, 0.0, false);
@@ -49,7 +52,9 @@ pub(crate) fn windowed(situation: &Situation<'_, '_>, metric: &str, window: Dura
     match (read, idle) {
         (false, _) => Err(format!("no replica has two samples of {metric:?} in the window")),
         (true, true) => Ok(0.0),
-        (true, false) => Err(format!("{metric:?} had no observation in the window, and the fleet is not known to be idle")),
+        (true, false) => Err(format!(
+            "{metric:?} had no observation in the window, and the fleet is not known to be idle"
+        )),
     }
 }
 

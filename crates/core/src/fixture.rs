@@ -130,7 +130,10 @@ impl Bed {
             let total = 1000.0 + count * f64::from(step);
             let at = ago(595).plus(15 * step * Duration::from_secs(1));
             series.push(at, Segment::of("uid", 0, 0), |metric, kind| match (kind, metric) {
-                (MetricKind::Histogram, _) => Reading::Histogram { sum: total * mean, count: total },
+                (MetricKind::Histogram, _) => Reading::Histogram {
+                    sum: total * mean,
+                    count: total,
+                },
                 (MetricKind::Gauge, RUNNING) => Reading::Gauge(running),
                 (MetricKind::Gauge, _) => Reading::Gauge(waiting),
             });

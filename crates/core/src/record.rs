@@ -134,13 +134,13 @@ fn judge(situation: &Situation<'_, '_>) -> Verdict {
             let target = hpa::value(hpa::milli(situation.trigger.target()));
             simple::answer(situation, metric, estimate::sum(situation, metric, target))
         }
-        Aggregation::ServiceAvg { metric, .. } if understood => simple::answer(situation, metric, estimate::mean(situation, metric)),
-        Aggregation::WindowedAvg { metric, window, .. } if understood => {
-            match estimate::windowed(situation, metric, *window) {
-                Estimate::Between(range) => simple::answer(situation, metric, range),
-                Estimate::Abstains(why) => simple::keep(situation, why.to_owned()),
-            }
+        Aggregation::ServiceAvg { metric, .. } if understood => {
+            simple::answer(situation, metric, estimate::mean(situation, metric))
         }
+        Aggregation::WindowedAvg { metric, window, .. } if understood => match estimate::windowed(situation, metric, *window) {
+            Estimate::Between(range) => simple::answer(situation, metric, range),
+            Estimate::Abstains(why) => simple::keep(situation, why.to_owned()),
+        },
         Aggregation::Sum { metric, .. } => exactly(exact::sum(situation, metric)),
         Aggregation::ServiceAvg { metric, .. } => exactly(exact::mean(situation, metric)),
         Aggregation::WindowedAvg { metric, window, .. } => exactly(exact::windowed(situation, metric, *window)),

@@ -38,7 +38,10 @@ pub(crate) fn answer(situation: &Situation<'_, '_>, metric: &str, range: Range) 
         let wanted = format!("the replicas that serve have {} together, enough to go up", range.low);
         answer_candidate(situation, &arithmetic, &low, wanted)
     } else if let Some(high) = high.filter(|high| high.now == Lean::Down) {
-        let wanted = format!("with every missing replica at target the sum is {}, still low", crate::hpa::value(high.value));
+        let wanted = format!(
+            "with every missing replica at target the sum is {}, still low",
+            crate::hpa::value(high.value)
+        );
         answer_candidate(situation, &arithmetic, &high, wanted)
     } else {
         hold(situation, &arithmetic, "the sum is not known well enough to move".to_owned())
@@ -71,7 +74,9 @@ fn lean(whole: bool, low: &Candidate, high: Option<&Candidate>, n_serving: u32) 
     } else if whole || low.unbounded == Lean::Up {
         low.unbounded
     } else {
-        high.map(|high| high.unbounded).filter(|lean| *lean == Lean::Down).unwrap_or_default()
+        high.map(|high| high.unbounded)
+            .filter(|lean| *lean == Lean::Down)
+            .unwrap_or_default()
     }
 }
 
@@ -103,7 +108,11 @@ fn answer_candidate(situation: &Situation<'_, '_>, arithmetic: &Arithmetic, cand
     let unclamped = arithmetic.recommends(candidate.value);
     verdict.desired = Some(scale.clamp(unclamped));
     if candidate.unbounded != Lean::Hold && candidate.later == Lean::Hold {
-        verdict.clamps.push(if unclamped < current { Clamp::MinReplicas } else { Clamp::MaxReplicas });
+        verdict.clamps.push(if unclamped < current {
+            Clamp::MinReplicas
+        } else {
+            Clamp::MaxReplicas
+        });
     }
     verdict
 }

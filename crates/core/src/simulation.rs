@@ -213,7 +213,9 @@ impl World {
         }
         let reachable = !faults.iter().any(Fault::cuts_keda_off);
         let record = reachable.then(|| self.scaler.decide(self.now, &self.setting, &self.kaito));
-        let recommended = record.as_ref().and_then(|record| self.setting.recommended(record, self.kaito.status));
+        let recommended = record
+            .as_ref()
+            .and_then(|record| self.setting.recommended(record, self.kaito.status));
         let from = self.kaito.spec;
         if let Some(recommended) = recommended {
             self.check(from, recommended);
@@ -233,21 +235,29 @@ impl World {
         let most = self.recent.iter().copied().fold(0.0, f64::max);
         let n_ready = self.kaito.pods.iter().filter(|pod| pod.takes_load()).count();
         let n_ready = f64::from(u32::try_from(n_ready).unwrap());
-        let (down_limit, up_limit) = match &self.setting.trigger {
-            Aggregation::DesiredReplicas(_) => (4.0 * n_ready.max(1.0), 10.0 * n_ready),
-            _ => (10.0 * f64::from(spec.saturating_sub(1)), 10.0 * f64::from(spec)),
+        let (down_limit, up_limit) = if matches!(self.setting.trigger, Aggregation::DesiredReplicas(_)) {
+            (4.0 * n_ready.max(1.0), 10.0 * n_ready)
+        } else {
+            (10.0 * f64::from(spec.saturating_sub(1)), 10.0 * f64::from(spec))
         };
         if recommended < self.setting.scale(spec, spec).clamp(spec) && recommended >= self.setting.min && least > down_limit {
-            self.wrong.push(format!("{:?}: {spec} to {recommended} at {:?}", self.now, self.recent));
+            self.wrong
+                .push(format!("{:?}: {spec} to {recommended} at {:?}", self.now, self.recent));
         }
         if recommended > spec && most <= up_limit && !self.kaito.pods.iter().any(|pod| pod.was_shaken(self.now)) {
-            self.wrong.push(format!("{:?}: {spec} to {recommended} at {:?}", self.now, self.recent));
+            self.wrong
+                .push(format!("{:?}: {spec} to {recommended} at {:?}", self.now, self.recent));
         }
     }
 
     /// Changes of direction among the moves made from `since` on.
     fn reversals(&self, since: Moment) -> usize {
-        let directions: Vec<_> = self.moves.iter().filter(|step| step.at >= since).map(|step| step.to > step.from).collect();
+        let directions: Vec<_> = self
+            .moves
+            .iter()
+            .filter(|step| step.at >= since)
+            .map(|step| step.to > step.from)
+            .collect();
         directions.windows(2).filter(|pair| pair[0] != pair[1]).count()
     }
 

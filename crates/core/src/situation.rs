@@ -161,7 +161,12 @@ pub fn wanted(trigger: &Aggregation) -> Vec<Wanted> {
         Aggregation::WindowedAvg { window, .. } => *window,
         Aggregation::DesiredReplicas(request) => {
             let is_it = |rule: &&MetricRule| rule.name == metric && rule.kind == kind;
-            request.policy.metrics.iter().find(is_it).map_or(Duration::ZERO, |rule| rule.window)
+            request
+                .policy
+                .metrics
+                .iter()
+                .find(is_it)
+                .map_or(Duration::ZERO, |rule| rule.window)
         }
         Aggregation::Sum { .. } | Aggregation::ServiceAvg { .. } | Aggregation::Gate { .. } => Duration::ZERO,
     };
@@ -175,7 +180,10 @@ pub fn wanted(trigger: &Aggregation) -> Vec<Wanted> {
         .collect();
     // Idleness is known by these two, whatever the metrics are.
     for always in [WAITING, RUNNING] {
-        if !wanted.iter().any(|known| known.metric == always && known.kind == MetricKind::Gauge) {
+        if !wanted
+            .iter()
+            .any(|known| known.metric == always && known.kind == MetricKind::Gauge)
+        {
             wanted.push(Wanted {
                 metric: always.to_owned(),
                 kind: MetricKind::Gauge,

@@ -68,6 +68,9 @@ pub struct ReplicaSeries {
     /// When a scrape last held at least one wanted metric.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     served: Option<Moment>,
+    /// Since when every scrape was answered, without a wanted metric.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    bare_since: Option<Moment>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     failure: Option<Failure>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -117,7 +120,9 @@ impl Reading {
     fn checked(self, kind: MetricKind) -> Self {
         match (&self, kind) {
             (Self::Gauge(_), MetricKind::Histogram) => Self::Mismatch { exposed: "gauge".into() },
-            (Self::Histogram { .. }, MetricKind::Gauge) => Self::Mismatch { exposed: "histogram".into() },
+            (Self::Histogram { .. }, MetricKind::Gauge) => Self::Mismatch {
+                exposed: "histogram".into(),
+            },
             (Self::Gauge(_) | Self::Histogram { .. }, _) if !self.is_usable() => Self::Unusable {
                 problem: "not finite, or negative".into(),
             },
@@ -162,14 +167,14 @@ impl ReplicaSeries {
             return;
         }
         let continues = self.segment == Some(segment);
+        let after_silence = self.answered.is_none_or(|answered| at.since(answered) > points::REACH);
+        let mut usable = false;
         self.segment = Some(segment);
         self.answered = Some(at);
         self.failure = None;
         for known in &mut self.metrics {
             let reading = read(&known.metric, known.kind).checked(known.kind);
-            if reading.is_usable() {
-                self.served = Some(at);
-            }
+            usable |= reading.is_usable();
             match reading {
                 Reading::Histogram { sum, count } => known.points.push(at, sum, count, continues, known.window),
                 Reading::Gauge(_) | Reading::Absent { .. } | Reading::Mismatch { .. } | Reading::Unusable { .. } => {
@@ -177,6 +182,11 @@ impl ReplicaSeries {
                 }
             }
             known.latest = Some(reading);
+        }
+        if usable {
+            (self.served, self.bare_since) = (Some(at), None);
+        } else if after_silence || self.bare_since.is_none() {
+            self.bare_since = Some(at);
         }
     }
 
@@ -196,6 +206,11 @@ impl ReplicaSeries {
     /// When the replica last answered with at least one wanted metric.
     pub fn served(&self) -> Option<Moment> {
         self.served
+    }
+
+    /// Since when the replica has answered all along, without a wanted metric; `None` when its newest answer had one.
+    pub fn bare_since(&self) -> Option<Moment> {
+        self.bare_since
     }
 
     /// The newest failure, if nothing was answered since.

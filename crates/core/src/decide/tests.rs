@@ -51,12 +51,19 @@ fn down_threshold_of_zero_means_nothing_at_all() {
 #[test]
 fn load_must_fit_on_one_replica_fewer() {
     // 8 each on 2 would be 16 on 1: it would call the replica back.
-    let close = |n: usize, value: f64| (0..n).fold(with(vec![gauge(WAITING, 10.0, 9.0)], u32::try_from(n).unwrap()), |bed, _| bed.serving(value));
+    let close = |n: usize, value: f64| {
+        (0..n).fold(with(vec![gauge(WAITING, 10.0, 9.0)], u32::try_from(n).unwrap()), |bed, _| {
+            bed.serving(value)
+        })
+    };
     assert_eq!(desired(close(2, 8.0), Lean::Hold), 2);
     assert_eq!(desired(close(5, 8.0), Lean::Down), 4);
     assert_eq!(desired(close(5, 8.1), Lean::Hold), 5);
     let record = close(2, 8.0).decide();
-    assert_eq!(record.metrics[0].note.as_deref(), Some("one replica fewer would have to go up again"));
+    assert_eq!(
+        record.metrics[0].note.as_deref(),
+        Some("one replica fewer would have to go up again")
+    );
 }
 
 #[test]
@@ -93,18 +100,26 @@ fn every_metric_has_to_agree_under_and_any_may_call_under_or() {
 fn metric_without_observations_leaves_a_stalled_fleet_to_the_others() {
     let stalled = |combine, waiting: f64| {
         let metrics = vec![gauge(WAITING, 10.0, 4.0), histogram(QUEUE_TIME, 300, 30.0, 1.0)];
-        Bed::new(policy(metrics, combine), 1).observing(5.0, 0.0, waiting, 50.0).leaning(Lean::Up, 900)
+        Bed::new(policy(metrics, combine), 1)
+            .observing(5.0, 0.0, waiting, 50.0)
+            .leaning(Lean::Up, 900)
     };
     for combine in [Combine::And, Combine::Or] {
         let record = stalled(combine, 40.0).decide();
         assert_eq!((record.lean, record.desired), (Lean::Up, Some(2)), "{combine:?}");
-        assert_eq!(stalled(combine, 2.0).decide().lean, Lean::Hold, "no move down without it: {combine:?}");
+        assert_eq!(
+            stalled(combine, 2.0).decide().lean,
+            Lean::Hold,
+            "no move down without it: {combine:?}"
+        );
     }
 }
 
 #[test]
 fn histogram_alone_without_observations_holds() {
-    let bed = with(vec![histogram(QUEUE_TIME, 300, 30.0, 1.0)], 2).observing(5.0, 0.0, 9.0, 9.0).observing(5.0, 0.0, 9.0, 9.0);
+    let bed = with(vec![histogram(QUEUE_TIME, 300, 30.0, 1.0)], 2)
+        .observing(5.0, 0.0, 9.0, 9.0)
+        .observing(5.0, 0.0, 9.0, 9.0);
     assert_eq!(desired(bed, Lean::Hold), 2);
 }
 
@@ -193,7 +208,11 @@ fn fresh_process_holds_until_it_is_as_old_as_the_longest_window() {
     assert_eq!(young(600).desired, Some(2));
     let mut gauges = waiting(1).serving(30.0).leaning(Lean::Up, 60);
     gauges.input.timing.process_started = ago(61);
-    assert_eq!(gauges.decide().desired, Some(2), "gauges need their stabilization window alone");
+    assert_eq!(
+        gauges.decide().desired,
+        Some(2),
+        "gauges need their stabilization window alone"
+    );
 }
 
 #[test]
@@ -221,7 +240,9 @@ fn tolerance_of_an_older_cluster_is_stepped_over() {
 
 #[test]
 fn hold_that_no_value_expresses_is_unavailable() {
-    let bed = (0..11).fold(waiting(11).bounds(1, 20).tolerance(0.1, 0.1).status(10), |bed, _| bed.serving(5.0));
+    let bed = (0..11).fold(waiting(11).bounds(1, 20).tolerance(0.1, 0.1).status(10), |bed, _| {
+        bed.serving(5.0)
+    });
     assert!(matches!(settled(bed, Lean::Hold).answer, Answer::Unavailable(_)));
 }
 

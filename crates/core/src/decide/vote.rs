@@ -23,7 +23,11 @@ pub(super) fn vote(rule: &MetricRule, range: Range, n_serving: u32) -> (Vote, Op
     let Some(high) = range.high else {
         return (Vote::Keep, Some("not every replica is known"));
     };
-    let below = if rule.down_threshold > 0.0 { high < rule.down_threshold } else { high <= 0.0 };
+    let below = if rule.down_threshold > 0.0 {
+        high < rule.down_threshold
+    } else {
+        high <= 0.0
+    };
     if !below {
         return (Vote::Keep, None);
     }

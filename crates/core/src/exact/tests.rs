@@ -44,7 +44,11 @@ fn shape_that_we_do_not_compute_gets_the_exact_value() {
         ("sum", modified(sum(10.0), 2).serving(3.0).serving(4.0), 7.0),
         ("sum as Value", by_value, 7.0),
         ("mean", modified(average(), 2).serving(3.0).serving(4.0), 3.5),
-        ("idle sum, without any window", modified(sum(10.0), 3).serving(0.0).serving(0.0).serving(0.0), 0.0),
+        (
+            "idle sum, without any window",
+            modified(sum(10.0), 3).serving(0.0).serving(0.0).serving(0.0),
+            0.0,
+        ),
     ] {
         assert_eq!(bed.decide().answer, Answer::Value(value), "{name}");
         assert_eq!(bed.decide().desired, None, "{name}");
@@ -61,8 +65,16 @@ fn replica_that_loads_or_leaves_does_not_enter_the_mean() {
 
 #[test]
 fn one_silent_replica_makes_the_exact_value_unavailable() {
-    for trigger in [sum(10.0), average(), windowed(), policy(vec![gauge(WAITING, 10.0, 1.0)], Combine::And)] {
-        let bed = modified(trigger, 2).observing(3.0, 10.0, 1.0, 1.0).silent(60).leaning(Lean::Hold, 900);
+    for trigger in [
+        sum(10.0),
+        average(),
+        windowed(),
+        policy(vec![gauge(WAITING, 10.0, 1.0)], Combine::And),
+    ] {
+        let bed = modified(trigger, 2)
+            .observing(3.0, 10.0, 1.0, 1.0)
+            .silent(60)
+            .leaning(Lean::Hold, 900);
         assert_eq!(unavailable(&bed), "1 Ready replicas have no fresh sample");
     }
     assert_eq!(unavailable(&modified(sum(10.0), 1).pending(60)), "no replica serves");
@@ -108,13 +120,19 @@ fn averages_as_average_value_are_bounded_like_sums() {
         )
     };
     assert_eq!(average(1).serving(8.0).decide().answer, Answer::Value(8.0));
-    assert_eq!(average(2).serving(8.0).silent(60).decide().answer, Answer::Value(20.0), "held");
+    assert_eq!(
+        average(2).serving(8.0).silent(60).decide().answer,
+        Answer::Value(20.0),
+        "held"
+    );
     let window = Aggregation::WindowedAvg {
         metric: QUEUE_TIME.to_owned(),
         window: Duration::from_secs(300),
         threshold: Some(10.0),
     };
-    let known = Bed::new(window.clone(), 1).observing(8.0, 10.0, 0.0, 1.0).leaning(Lean::Hold, 400);
+    let known = Bed::new(window.clone(), 1)
+        .observing(8.0, 10.0, 0.0, 1.0)
+        .leaning(Lean::Hold, 400);
     assert_eq!(known.decide().answer, Answer::Value(8.0));
     let unknown = Bed::new(window, 1).observing(8.0, 10.0, 0.0, 1.0);
     assert_eq!(unknown.decide().answer, Answer::Value(10.0), "held");
@@ -136,7 +154,11 @@ fn gate_is_open_when_nothing_is_pending() {
         ("all Ready", gate(2).serving(0.0).serving(0.0), 1.0),
         ("pending", gate(2).serving(0.0).pending(60), 0.0),
         ("unborn", gate(2).serving(0.0), 0.0),
-        ("terminating ones do not count", gate(1).serving(0.0).pending(60).terminating(), 1.0),
+        (
+            "terminating ones do not count",
+            gate(1).serving(0.0).pending(60).terminating(),
+            1.0,
+        ),
         ("given up", given_up, 1.0),
         ("no samples are needed", gate(1).silent(600), 1.0),
     ] {
@@ -146,6 +168,8 @@ fn gate_is_open_when_nothing_is_pending() {
 
 #[test]
 fn decided_count_is_exact_where_a_formula_uses_it() {
-    let bed = modified(policy(vec![gauge(WAITING, 10.0, 1.0)], Combine::And), 2).serving(30.0).serving(30.0);
+    let bed = modified(policy(vec![gauge(WAITING, 10.0, 1.0)], Combine::And), 2)
+        .serving(30.0)
+        .serving(30.0);
     assert_eq!(bed.leaning(Lean::Up, 900).decide().answer, Answer::Value(3.0));
 }

@@ -69,7 +69,15 @@ fn class_of(view: &ReplicaView<'_>, metrics: &[(&str, MetricKind)], timing: &Tim
 
 fn pending_or_lost(view: &ReplicaView<'_>, answering: bool, timing: &Timing, now: Moment) -> Class {
     let served = view.series.served();
-    let since = latest([Some(view.created), view.lost_ready, served, Some(timing.process_started)]);
+    // Time spent silent is not time spent pending.
+    let bare_since = view.series.bare_since().filter(|_| answering);
+    let since = latest([
+        Some(view.created),
+        view.lost_ready,
+        served,
+        bare_since,
+        Some(timing.process_started),
+    ]);
     if now.since(since) > timing.replica_deadline {
         return Class::Lost { since };
     }

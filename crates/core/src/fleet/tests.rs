@@ -6,7 +6,12 @@ use crate::situation::Situation;
 use crate::window::{Reading, Segment};
 
 fn classes(bed: &Bed) -> Vec<Class> {
-    Situation::of(&bed.input).fleet.members.iter().map(|member| member.class).collect()
+    Situation::of(&bed.input)
+        .fleet
+        .members
+        .iter()
+        .map(|member| member.class)
+        .collect()
 }
 
 fn one() -> Bed {
@@ -22,7 +27,11 @@ fn ready_replica_with_a_fresh_sample_serves() {
 fn one_failed_scrape_does_not_make_a_replica_missing() {
     for (age, serves) in [(33, true), (34, false)] {
         let silent = one().silent(age);
-        let expected = if serves { Class::Serving } else { Class::Silent { since: ago(age) } };
+        let expected = if serves {
+            Class::Serving
+        } else {
+            Class::Silent { since: ago(age) }
+        };
         assert_eq!(classes(&silent), [expected], "{age}");
     }
 }
@@ -62,7 +71,7 @@ fn replica_that_is_not_ready_is_pending_from_the_latest_sign_of_life() {
 #[test]
 fn replica_that_answers_without_the_wanted_metric_is_pending() {
     let expected = Class::Pending {
-        since: Moment::from_secs(0),
+        since: ago(5),
         served: false,
         answering: true,
     };
@@ -71,7 +80,10 @@ fn replica_that_answers_without_the_wanted_metric_is_pending() {
 
 #[test]
 fn replica_with_one_of_two_wanted_metrics_serves() {
-    let trigger = policy(vec![gauge(WAITING, 10.0, 1.0), gauge("vllm:kv_cache_usage_perc", 0.8, 0.2)], Combine::And);
+    let trigger = policy(
+        vec![gauge(WAITING, 10.0, 1.0), gauge("vllm:kv_cache_usage_perc", 0.8, 0.2)],
+        Combine::And,
+    );
     let half = Bed::new(trigger, 1).replica(|metric, _| match metric {
         WAITING => Reading::Gauge(1.0),
         _ => Reading::Absent { nearest: None },
@@ -98,6 +110,27 @@ fn replica_pending_past_its_deadline_is_lost() {
 }
 
 #[test]
+fn replica_silent_for_long_is_not_given_up_with_its_first_answer() {
+    let mut bed = one().serving(3.0);
+    bed.input.timing.process_started = ago(10_000);
+    let view = bed.last();
+    view.created = ago(10_000);
+    view.ready_since = Some(ago(9000));
+    let mut series = crate::window::ReplicaSeries::new(&crate::situation::wanted(&sum(10.0)));
+    series.push(ago(8000), Segment::of("uid", 0, 0), |_, _| Reading::Gauge(3.0));
+    for age in [40, 25, 10] {
+        series.push(ago(age), Segment::of("uid", 0, 0), |_, _| Reading::Absent { nearest: None });
+    }
+    view.series = Cow::Owned(series);
+    let expected = Class::Pending {
+        since: ago(40),
+        served: true,
+        answering: true,
+    };
+    assert_eq!(classes(&bed), [expected]);
+}
+
+#[test]
 fn deadline_does_not_run_before_this_process_watched() {
     let mut bed = one().pending(100_000);
     bed.input.timing.process_started = ago(1800);
@@ -106,9 +139,18 @@ fn deadline_does_not_run_before_this_process_watched() {
 
 #[test]
 fn terminating_replica_leaves_whether_it_answers_or_not() {
-    assert_eq!(classes(&one().serving(3.0).terminating()), [Class::Leaving { answering: true }]);
-    assert_eq!(classes(&one().silent(60).terminating()), [Class::Leaving { answering: false }]);
-    assert_eq!(classes(&one().pending(60).terminating()), [Class::Leaving { answering: false }]);
+    assert_eq!(
+        classes(&one().serving(3.0).terminating()),
+        [Class::Leaving { answering: true }]
+    );
+    assert_eq!(
+        classes(&one().silent(60).terminating()),
+        [Class::Leaving { answering: false }]
+    );
+    assert_eq!(
+        classes(&one().pending(60).terminating()),
+        [Class::Leaving { answering: false }]
+    );
 }
 
 #[test]
@@ -140,9 +182,23 @@ fn ordered_replica_without_a_workspace_is_pending_and_in_time_lost() {
     bed.input.timing.process_started = ago(10_000);
     assert_eq!(Situation::of(&bed.input).fleet.unborn, Unborn { pending: 3, lost: 0 });
     let missing_since = [ago(2000), ago(1801), ago(1800)];
-    let fleet = classify(&bed.input.replicas, &[(WAITING, MetricKind::Gauge)], 4, &missing_since, &bed.input.timing, NOW);
+    let fleet = classify(
+        &bed.input.replicas,
+        &[(WAITING, MetricKind::Gauge)],
+        4,
+        &missing_since,
+        &bed.input.timing,
+        NOW,
+    );
     assert_eq!(fleet.unborn, Unborn { pending: 1, lost: 2 });
-    let fewer = classify(&bed.input.replicas, &[(WAITING, MetricKind::Gauge)], 2, &missing_since, &bed.input.timing, NOW);
+    let fewer = classify(
+        &bed.input.replicas,
+        &[(WAITING, MetricKind::Gauge)],
+        2,
+        &missing_since,
+        &bed.input.timing,
+        NOW,
+    );
     assert_eq!(fewer.unborn, Unborn { pending: 0, lost: 1 });
 }
 
@@ -173,6 +229,8 @@ fn new_pod_of_the_same_replica_serves_again_with_its_first_sample() {
     let mut bed = one().serving(3.0);
     let view = bed.last();
     view.ready_since = Some(ago(4));
-    view.series.to_mut().push(ago(1), Segment::of("other", 0, 0), |_, _| Reading::Gauge(0.0));
+    view.series
+        .to_mut()
+        .push(ago(1), Segment::of("other", 0, 0), |_, _| Reading::Gauge(0.0));
     assert_eq!(classes(&bed), [Class::Serving]);
 }

@@ -39,7 +39,13 @@ fn fresh_history_supports_no_move_and_every_hold() {
 
 #[test]
 fn move_is_supported_once_its_run_covers_the_window() {
-    let history = rounds([(0, Lean::Hold), (15, Lean::Down), (30, Lean::Down), (45, Lean::Down), (60, Lean::Down)]);
+    let history = rounds([
+        (0, Lean::Hold),
+        (15, Lean::Down),
+        (30, Lean::Down),
+        (45, Lean::Down),
+        (60, Lean::Down),
+    ]);
     assert!(!supports_down(&history, 74));
     assert!(supports_down(&history, 75));
     assert!(!history.supports(Lean::Up, Duration::ZERO, at(75), &Timing::default()));
@@ -48,7 +54,14 @@ fn move_is_supported_once_its_run_covers_the_window() {
 #[test]
 fn single_other_round_starts_the_run_anew() {
     for other in [Lean::Hold, Lean::Up] {
-        let history = rounds([(0, Lean::Down), (15, Lean::Down), (30, other), (45, Lean::Down), (60, Lean::Down), (75, Lean::Down)]);
+        let history = rounds([
+            (0, Lean::Down),
+            (15, Lean::Down),
+            (30, other),
+            (45, Lean::Down),
+            (60, Lean::Down),
+            (75, Lean::Down),
+        ]);
         assert!(!supports_down(&history, 104), "{other:?}");
         assert!(supports_down(&history, 105), "{other:?}");
     }
@@ -123,7 +136,11 @@ fn idleness_is_a_run_of_rounds_too() {
     history.see(at(15), idle(true, true), &timing);
     assert_eq!((history.idle_since(), history.quiet_since()), (Some(at(0)), Some(at(15))));
     history.see(at(60), idle(true, true), &timing);
-    assert_eq!((history.idle_since(), history.quiet_since()), (Some(at(60)), Some(at(60))), "after a gap");
+    assert_eq!(
+        (history.idle_since(), history.quiet_since()),
+        (Some(at(60)), Some(at(60))),
+        "after a gap"
+    );
     history.see(at(75), idle(false, false), &timing);
     assert_eq!((history.idle_since(), history.quiet_since()), (None, None));
 }

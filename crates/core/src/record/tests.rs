@@ -16,7 +16,9 @@ fn message(record: &DecisionRecord) -> &str {
 }
 
 fn contradicting() -> Bed {
-    Bed::new(sum(10.0), 2).serving(3.0).replica(|_, _| Reading::Mismatch { exposed: "counter".into() })
+    Bed::new(sum(10.0), 2).serving(3.0).replica(|_, _| Reading::Mismatch {
+        exposed: "counter".into(),
+    })
 }
 
 #[test]
@@ -52,11 +54,25 @@ fn replicas_given_up_are_named() {
     let mut bed = Bed::new(sum(10.0), 3).serving(3.0).pending(5000);
     bed.input.timing.process_started = ago(5000);
     let record = bed.decide();
-    assert_eq!(message(&record), r#"replica "ws-1" is not serving for more than 30 minutes: no longer waited for"#);
-    bed.input.history.to_mut().see(ago(4000), crate::history::Sighting { missing: 1, ..Default::default() }, &bed.input.timing.clone());
+    assert_eq!(
+        message(&record),
+        r#"replica "ws-1" is not serving for more than 30 minutes: no longer waited for"#
+    );
+    bed.input.history.to_mut().see(
+        ago(4000),
+        crate::history::Sighting {
+            missing: 1,
+            ..Default::default()
+        },
+        &bed.input.timing.clone(),
+    );
     let record = bed.decide();
     assert_eq!(reasons(&record), [WarningReason::ReplicaPending]);
-    assert!(message(&record).contains(r#""ws-1" is and 1 more without a Workspace"#), "{}", message(&record));
+    assert!(
+        message(&record).contains(r#""ws-1" is and 1 more without a Workspace"#),
+        "{}",
+        message(&record)
+    );
     assert_eq!((record.unborn_pending, record.unborn_lost), (0, 1));
 }
 
@@ -66,7 +82,11 @@ fn fleet_without_any_metrics_is_named_unless_the_process_has_just_begun() {
     assert_eq!(reasons(&bed.decide()), [WarningReason::MetricsUnavailable]);
     bed.input.timing.process_started = ago(30);
     assert_eq!(bed.decide().warnings, []);
-    assert_eq!(Bed::new(sum(10.0), 0).decide().warnings, [], "nothing is missing at 0 replicas");
+    assert_eq!(
+        Bed::new(sum(10.0), 0).decide().warnings,
+        [],
+        "nothing is missing at 0 replicas"
+    );
 }
 
 #[test]
@@ -75,7 +95,11 @@ fn metric_that_nobody_exposes_is_named_with_the_nearest_name() {
         nearest: Some("vllm:num_requests_wait".into()),
     });
     let record = bed.decide();
-    let found = record.warnings.iter().find(|warning| warning.reason == WarningReason::MetricNotFound).unwrap();
+    let found = record
+        .warnings
+        .iter()
+        .find(|warning| warning.reason == WarningReason::MetricNotFound)
+        .unwrap();
     assert_eq!(
         found.message,
         r#"no Ready replica exposes metric "vllm:num_requests_waiting"; the nearest name is "vllm:num_requests_wait""#
@@ -86,7 +110,10 @@ fn metric_that_nobody_exposes_is_named_with_the_nearest_name() {
 
 #[test]
 fn narrow_band_is_named_with_its_metric() {
-    let trigger = policy(vec![gauge(WAITING, 10.0, 5.0), gauge("vllm:kv_cache_usage_perc", 0.8, 0.5)], Combine::And);
+    let trigger = policy(
+        vec![gauge(WAITING, 10.0, 5.0), gauge("vllm:kv_cache_usage_perc", 0.8, 0.5)],
+        Combine::And,
+    );
     let record = Bed::new(trigger, 1).serving(7.0).decide();
     assert_eq!(reasons(&record), [WarningReason::NarrowBand]);
     assert!(message(&record).starts_with(r#"metric "vllm:kv_cache_usage_perc": down threshold 0.5"#));
@@ -99,12 +126,28 @@ fn workload_is_active_unless_it_is_known_to_be_quiet() {
     for (name, bed, active) in [
         ("quiet for the window", quiet(Bed::new(sum(10.0), 1).serving(0.0)), false),
         ("at zero", Bed::new(sum(10.0), 0).bounds(0, 5), false),
-        ("minimum of one", quiet(Bed::new(sum(10.0), 1).serving(0.0)).bounds(1, 5), true),
+        (
+            "minimum of one",
+            quiet(Bed::new(sum(10.0), 1).serving(0.0)).bounds(1, 5),
+            true,
+        ),
         ("minimum of one at zero", Bed::new(sum(10.0), 0), true),
         ("fresh process", Bed::new(sum(10.0), 1).bounds(0, 5).serving(0.0), true),
-        ("quiet for less", Bed::new(sum(10.0), 1).bounds(0, 5).serving(0.0).seen(Lean::Down, 285, true), true),
-        ("a replica is loading", quiet(Bed::new(sum(10.0), 2).serving(0.0).pending(60)), true),
-        ("a replica is silent", quiet(Bed::new(sum(10.0), 2).serving(0.0).silent(60)), true),
+        (
+            "quiet for less",
+            Bed::new(sum(10.0), 1).bounds(0, 5).serving(0.0).seen(Lean::Down, 285, true),
+            true,
+        ),
+        (
+            "a replica is loading",
+            quiet(Bed::new(sum(10.0), 2).serving(0.0).pending(60)),
+            true,
+        ),
+        (
+            "a replica is silent",
+            quiet(Bed::new(sum(10.0), 2).serving(0.0).silent(60)),
+            true,
+        ),
         ("something runs", busy_now, true),
     ] {
         assert_eq!(is_active(&bed.input), active, "{name}");
@@ -115,11 +158,18 @@ fn workload_is_active_unless_it_is_known_to_be_quiet() {
 #[test]
 fn rounds_feed_the_history_with_who_was_heard_and_which_way_it_leant() {
     let mut bed = Bed::new(sum(10.0), 3).serving(0.0).serving(0.0);
-    bed.input.history.to_mut().see(ago(15), crate::history::Sighting::default(), &bed.input.timing.clone());
+    bed.input
+        .history
+        .to_mut()
+        .see(ago(15), crate::history::Sighting::default(), &bed.input.timing.clone());
     let history = next_history(&bed.input);
     assert_eq!(history.members_since(&["ws-0", "ws-1"]), Some(NOW));
     assert_eq!(history.missing_since(), [NOW]);
-    assert_eq!((history.idle_since(), history.quiet_since()), (Some(NOW), None), "one is still to come");
+    assert_eq!(
+        (history.idle_since(), history.quiet_since()),
+        (Some(NOW), None),
+        "one is still to come"
+    );
     assert!(history.supports(Lean::Down, std::time::Duration::ZERO, NOW, &bed.input.timing));
     let busy = next_history(&Bed::new(sum(10.0), 2).observing(0.0, 0.0, 0.0, 2.0).serving(0.0).input);
     assert_eq!(busy.idle_since(), None, "as many requests run as replicas serve");
@@ -136,10 +186,21 @@ fn replica_that_does_not_say_what_runs_makes_idleness_unknown() {
 
 #[test]
 fn everything_a_trigger_needs_is_scraped_once() {
-    let names = |trigger: &Aggregation| wanted(trigger).into_iter().map(|one| (one.metric, one.kind)).collect::<Vec<_>>();
-    let both = [(WAITING.to_owned(), MetricKind::Gauge), (RUNNING.to_owned(), MetricKind::Gauge)];
+    let names = |trigger: &Aggregation| {
+        wanted(trigger)
+            .into_iter()
+            .map(|one| (one.metric, one.kind))
+            .collect::<Vec<_>>()
+    };
+    let both = [
+        (WAITING.to_owned(), MetricKind::Gauge),
+        (RUNNING.to_owned(), MetricKind::Gauge),
+    ];
     assert_eq!(names(&sum(10.0)), both);
-    let trigger = policy(vec![histogram(QUEUE_TIME, 120, 3.0, 1.0), gauge(WAITING, 10.0, 1.0)], Combine::And);
+    let trigger = policy(
+        vec![histogram(QUEUE_TIME, 120, 3.0, 1.0), gauge(WAITING, 10.0, 1.0)],
+        Combine::And,
+    );
     assert_eq!(names(&trigger).len(), 3);
     assert_eq!(wanted(&trigger)[0].window.as_secs(), 120);
 }
@@ -157,8 +218,15 @@ fn documented_input_is_read_and_answered() {
 
 #[test]
 fn input_survives_json_with_the_same_decision() {
-    let trigger = policy(vec![gauge(WAITING, 10.0, 5.0), histogram(QUEUE_TIME, 300, 10.0, 1.0)], Combine::Or);
-    let bed = Bed::new(trigger, 4).observing(2.0, 3.0, 1.0, 4.0).silent(400).pending(70).without_metrics();
+    let trigger = policy(
+        vec![gauge(WAITING, 10.0, 5.0), histogram(QUEUE_TIME, 300, 10.0, 1.0)],
+        Combine::Or,
+    );
+    let bed = Bed::new(trigger, 4)
+        .observing(2.0, 3.0, 1.0, 4.0)
+        .silent(400)
+        .pending(70)
+        .without_metrics();
     let bed = bed.leaning(Lean::Up, 600);
     let line = serde_json::to_string(&bed.input).unwrap();
     let read: DecisionInput<'_> = serde_json::from_str(&line).unwrap();
@@ -176,6 +244,9 @@ fn misspelt_keys_are_refused_and_named() {
 fn new_segment_after_the_last_round_changes_no_answer_by_itself() {
     let mut bed = Bed::new(sum(10.0), 1).serving(12.0);
     let before = bed.decide();
-    bed.last().series.to_mut().push(NOW, Segment::of("another", 0, 0), |_, _| Reading::Gauge(12.0));
+    bed.last()
+        .series
+        .to_mut()
+        .push(NOW, Segment::of("another", 0, 0), |_, _| Reading::Gauge(12.0));
     assert_eq!(bed.decide(), before);
 }

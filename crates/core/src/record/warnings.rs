@@ -39,7 +39,12 @@ pub enum WarningReason {
 
 /// Every warning due now.
 pub(super) fn of(situation: &Situation<'_, '_>) -> Vec<Warning> {
-    let all = [silent(situation), lost(situation), unavailable(situation), mismatch(situation)];
+    let all = [
+        silent(situation),
+        lost(situation),
+        unavailable(situation),
+        mismatch(situation),
+    ];
     let mut warnings: Vec<_> = all.into_iter().flatten().collect();
     warnings.extend(not_found(situation));
     warnings.extend(narrow_bands(situation));
@@ -128,14 +133,20 @@ fn narrow_bands(situation: &Situation<'_, '_>) -> Vec<Warning> {
     let Aggregation::DesiredReplicas(request) = situation.trigger else {
         return Vec::new();
     };
-    let narrow = request.policy.metrics.iter().filter(|rule| rule.down_threshold > rule.up_threshold / 2.0);
+    let narrow = request
+        .policy
+        .metrics
+        .iter()
+        .filter(|rule| rule.down_threshold > rule.up_threshold / 2.0);
     let sentence = |rule: &crate::policy::MetricRule| {
         format!(
             "metric {:?}: down threshold {} is above half the up threshold {}, so that few replicas will seldom become fewer",
             rule.name, rule.down_threshold, rule.up_threshold
         )
     };
-    narrow.map(|rule| warning(WarningReason::NarrowBand, sentence(rule))).collect()
+    narrow
+        .map(|rule| warning(WarningReason::NarrowBand, sentence(rule)))
+        .collect()
 }
 
 /// Readings of one metric on the Ready replicas whose last answer is fresh.
@@ -146,11 +157,19 @@ fn fresh_readings<'s>(
 ) -> impl Iterator<Item = (&'s str, &'s Reading)> {
     let (timing, now): (_, Moment) = (situation.timing, situation.now);
     let fresh = situation.replicas.iter().filter(move |view| is_fresh(view, timing, now));
-    fresh.filter_map(move |view| view.series.reading(metric, kind).map(|reading| (view.workspace.as_ref(), reading)))
+    fresh.filter_map(move |view| {
+        view.series
+            .reading(metric, kind)
+            .map(|reading| (view.workspace.as_ref(), reading))
+    })
 }
 
 fn names(members: &[&Member<'_, '_>]) -> Option<String> {
-    let named: Vec<_> = members.iter().take(MOST_NAMES).map(|member| format!("{:?}", member.view.workspace)).collect();
+    let named: Vec<_> = members
+        .iter()
+        .take(MOST_NAMES)
+        .map(|member| format!("{:?}", member.view.workspace))
+        .collect();
     let more = members.len().saturating_sub(MOST_NAMES);
     match (named.len(), more) {
         (0, _) => None,

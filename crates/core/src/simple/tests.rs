@@ -26,9 +26,17 @@ fn whole_fleet_answers_its_sum() {
     for (name, bed, expected) in [
         ("in band", ordered(3).serving(5.0).serving(8.0).serving(9.0), value(22.0, 3)),
         ("up", ordered(3).serving(20.0).serving(20.0).serving(21.0), value(61.0, 7)),
-        ("down", long_down(ordered(3).serving(3.0).serving(3.0).serving(3.0)), value(9.0, 1)),
+        (
+            "down",
+            long_down(ordered(3).serving(3.0).serving(3.0).serving(3.0)),
+            value(9.0, 1),
+        ),
         ("quiet at the minimum", ordered(1).serving(0.0), value(0.0, 1)),
-        ("busy at the maximum", ordered(2).bounds(1, 2).serving(40.0).serving(50.0), value(90.0, 2)),
+        (
+            "busy at the maximum",
+            ordered(2).bounds(1, 2).serving(40.0).serving(50.0),
+            value(90.0, 2),
+        ),
         ("fractions", ordered(1).serving(0.333_333), value(0.333, 1)),
     ] {
         assert_eq!(answered(&bed), expected, "{name}");
@@ -90,7 +98,9 @@ fn nobody_heard_holds_whatever_is_missing() {
         ("unborn", ordered(3)),
     ] {
         let spec = bed.input.scale.spec_replicas;
-        assert_eq!(answered(&long_down(bed)), value(10.0 * f64::from(spec), spec), "{name}");
+        let bed = long_down(bed);
+        assert_eq!(answered(&bed), value(10.0 * f64::from(spec), spec), "{name}");
+        assert!(bed.decide().reason.starts_with("no replica has a fresh sample"), "{name}");
     }
 }
 
@@ -119,7 +129,9 @@ fn hold_is_published_as_the_value_that_works() {
     let wide = ordered(3).status(2).serving(5.0);
     assert_eq!(answered(&wide), value(30.0, 3));
     let tight = ordered(12).bounds(1, 20).status(11).tolerance(0.1, 0.1).serving(5.0);
-    let Answer::Unavailable(why) = tight.decide().answer else { panic!() };
+    let Answer::Unavailable(why) = tight.decide().answer else {
+        panic!()
+    };
     assert!(why.contains("spec.replicas is 12 and status.replicas 11"), "{why}");
 }
 

@@ -87,7 +87,11 @@ impl Kaito {
             };
             if pod.ready_since.is_some() {
                 // Ten requests a second as long as there is load, each waiting as long as the share is large.
-                let finished = if pod.share > 0.0 && !self.stalled { 10.0 * TICK.as_secs_f64() } else { 0.0 };
+                let finished = if pod.share > 0.0 && !self.stalled {
+                    10.0 * TICK.as_secs_f64()
+                } else {
+                    0.0
+                };
                 pod.count += finished;
                 pod.sum += finished * pod.share;
             }
@@ -95,7 +99,8 @@ impl Kaito {
     }
 
     fn follow_spec(&mut self, now: Moment, setting: &Setting, faults: &[Fault]) {
-        self.pods.retain(|pod| pod.removed.is_none_or(|removed| now.since(removed) < setting.drain));
+        self.pods
+            .retain(|pod| pod.removed.is_none_or(|removed| now.since(removed) < setting.drain));
         let wanted = usize::try_from(self.spec).unwrap();
         while self.pods.len() < wanted {
             self.make(now, setting.cold_start);

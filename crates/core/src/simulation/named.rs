@@ -16,7 +16,11 @@ fn moves_after(setting: Setting, before: f64, after: f64) -> Vec<(u64, u32)> {
     let changed = world.now;
     world.load = after;
     world.run(4 * 3600);
-    world.moves.iter().map(|step| (step.at.since(changed).as_secs(), step.to)).collect()
+    world
+        .moves
+        .iter()
+        .map(|step| (step.at.since(changed).as_secs(), step.to))
+        .collect()
 }
 
 fn settings(proof: Proof) -> [Setting; 3] {
@@ -25,7 +29,11 @@ fn settings(proof: Proof) -> [Setting; 3] {
         Setting::policy(vec![gauge(WAITING, 10.0, 4.0)]),
         Setting::policy(vec![gauge(WAITING, 10.0, 4.0), histogram(QUEUE_TIME, 300, 10.0, 4.0)]),
     ]
-    .map(|setting| Setting { start: 4, proof, ..setting })
+    .map(|setting| Setting {
+        start: 4,
+        proof,
+        ..setting
+    })
 }
 
 #[test]
@@ -35,7 +43,11 @@ fn idle_fleet_shrinks_at_the_pace_of_its_cooldowns() {
     let [simple, gauge, histogram] = downs(Proof::NoGap);
     assert_eq!(simple, [(300, 3), (900, 2), (1500, 1)]);
     assert_eq!(gauge, [(300, 3), (600, 2), (900, 1)]);
-    assert_eq!(histogram, [(600, 3), (990, 2), (1380, 1)], "a window has to empty, and settles after each step");
+    assert_eq!(
+        histogram,
+        [(600, 3), (990, 2), (1380, 1)],
+        "a window has to empty, and settles after each step"
+    );
     // Where every sample counts, the first step takes two windows, one after the other.
     let [simple, gauge, histogram] = downs(Proof::EverySample);
     assert_eq!(simple, [(600, 3), (1200, 2), (1800, 1)]);
@@ -47,7 +59,14 @@ fn idle_fleet_shrinks_at_the_pace_of_its_cooldowns() {
 fn busy_fleet_grows_at_the_pace_of_its_cooldowns() {
     for (proof, first) in [(Proof::NoGap, 60), (Proof::EverySample, 120)] {
         let [_, setting, _] = settings(proof);
-        let ups = moves_after(Setting { cold_start: Duration::from_secs(120), ..setting }, 30.0, 65.0);
+        let ups = moves_after(
+            Setting {
+                cold_start: Duration::from_secs(120),
+                ..setting
+            },
+            30.0,
+            65.0,
+        );
         assert_eq!(ups, [(first, 5), (first + 300, 6), (first + 600, 7)], "{proof:?}");
     }
 }
@@ -84,8 +103,15 @@ fn replica_that_never_starts_stops_holding_growth_back_after_its_deadline() {
     };
     world.faults.push(stuck);
     world.run(7200);
-    let waits: Vec<_> = world.moves.windows(2).map(|pair| pair[1].at.since(pair[0].at).as_secs() / 60).collect();
-    assert!(!waits.is_empty() && waits.iter().all(|minutes| (30..35).contains(minutes)), "{waits:?}");
+    let waits: Vec<_> = world
+        .moves
+        .windows(2)
+        .map(|pair| pair[1].at.since(pair[0].at).as_secs() / 60)
+        .collect();
+    assert!(
+        !waits.is_empty() && waits.iter().all(|minutes| (30..35).contains(minutes)),
+        "{waits:?}"
+    );
 }
 
 #[test]
@@ -115,6 +141,31 @@ fn lull_right_after_keda_was_cut_off_removes_nothing_where_every_sample_counts()
 }
 
 #[test]
+fn replica_long_silent_and_then_bare_is_not_given_up_at_once() {
+    // Shrunk: the deadline ran from when it last served, so half an hour of silence counted as half an hour of loading.
+    let mut world = World::new(
+        Setting {
+            start: 6,
+            tolerance: Tolerance::default(),
+            ..Setting::simple(10.0)
+        },
+        52.2,
+    );
+    let fault = |trouble, from: i64, seconds| Fault {
+        trouble,
+        from: Moment::from_secs(from),
+        duration: Duration::from_secs(seconds),
+        victim: 5,
+    };
+    world.faults = vec![
+        fault(Trouble::ScrapesFail, 10_008, 1798),
+        fault(Trouble::WithoutMetrics, 11_818, 1053),
+    ];
+    world.run(2 * 3600);
+    assert!(world.moves.is_empty(), "{}", world.why());
+}
+
+#[test]
 fn lull_shorter_than_the_window_removes_nothing() {
     for proof in [Proof::EverySample, Proof::NoGap] {
         for setting in settings(proof) {
@@ -138,7 +189,13 @@ fn tolerance_of_an_older_cluster_freezes_no_large_fleet() {
         tolerance: Tolerance::default(),
         ..Setting::policy(vec![gauge(WAITING, 10.0, 4.0)])
     };
-    let mut world = World::new(Setting { start: 14, ..setting.clone() }, 0.0);
+    let mut world = World::new(
+        Setting {
+            start: 14,
+            ..setting.clone()
+        },
+        0.0,
+    );
     world.run(4 * 3600);
     assert_eq!(world.spec(), 1, "{}", world.why());
     let mut world = World::new(setting, 500.0);

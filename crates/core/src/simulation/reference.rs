@@ -30,10 +30,20 @@ fn several_pods_to_a_replica_multiply_nothing() {
     // A1: the reference's idle vote asked for ceil(0.5 * pods * replicas): never fewer with 2 pods, more with 3.
     let reference = |pods: u32, replicas: u32| (f64::from(pods * replicas) * 0.5).ceil();
     assert!(reference(2, 3) >= 3.0 && reference(3, 3) > 3.0);
-    let mut world = World::new(Setting { start: 3, ..Setting::policy(vec![gauge(WAITING, 10.0, 4.0)]) }, 0.0);
+    let mut world = World::new(
+        Setting {
+            start: 3,
+            ..Setting::policy(vec![gauge(WAITING, 10.0, 4.0)])
+        },
+        0.0,
+    );
     world.run(1000);
     let before = world.moves.first().copied().unwrap();
-    assert_eq!((before.from, before.to), (3, 2), "our number and status.replicas are all the HPA computes with");
+    assert_eq!(
+        (before.from, before.to),
+        (3, 2),
+        "our number and status.replicas are all the HPA computes with"
+    );
 }
 
 #[test]
@@ -70,7 +80,11 @@ fn total_outage_is_not_idleness() {
         let answer = &world.last.as_ref().unwrap().answer;
         let Answer::Value(value) = answer else { panic!("{answer:?}") };
         let hpa = Arithmetic::new(1.0, 4, Tolerance { up: 0.0, down: 0.0 });
-        assert_eq!(hpa.recommends(milli(*value)), 4, "a hold, so that the HPA's memory does not run out");
+        assert_eq!(
+            hpa.recommends(milli(*value)),
+            4,
+            "a hold, so that the HPA's memory does not run out"
+        );
     }
 }
 
@@ -78,7 +92,13 @@ fn total_outage_is_not_idleness() {
 fn stalled_fleet_still_grows_on_its_gauges() {
     // A5: without completions the histogram read 0 and vetoed growth exactly when it was needed.
     let metrics = vec![gauge(WAITING, 10.0, 4.0), histogram(QUEUE_TIME, 120, 10.0, 1.0)];
-    let mut world = World::new(Setting { start: 2, ..Setting::policy(metrics) }, 16.0);
+    let mut world = World::new(
+        Setting {
+            start: 2,
+            ..Setting::policy(metrics)
+        },
+        16.0,
+    );
     world.run(1800);
     world.kaito.stalled = true;
     world.load = 40.0;

@@ -47,7 +47,10 @@ impl Scaler {
         self.series.retain(|name, _| kaito.pods.iter().any(|pod| pod.name == *name));
         for (index, pod) in kaito.pods.iter().enumerate() {
             let Some(ready_since) = pod.ready_since else { continue };
-            let series = self.series.entry(pod.name.clone()).or_insert_with(|| ReplicaSeries::new(&wanted(&setting.trigger)));
+            let series = self
+                .series
+                .entry(pod.name.clone())
+                .or_insert_with(|| ReplicaSeries::new(&wanted(&setting.trigger)));
             if faults.iter().any(|fault| fault.silences(index)) {
                 series.push_failure(now, "timed out");
                 continue;
@@ -55,7 +58,11 @@ impl Scaler {
             let absent = faults.iter().any(|fault| fault.hits(Trouble::WithoutMetrics, index));
             let segment = Segment::of(&pod.name, ready_since.millis(), pod.started.millis());
             series.push(now, segment, |metric, kind| {
-                if absent { Reading::Absent { nearest: None } } else { read(pod, metric, kind) }
+                if absent {
+                    Reading::Absent { nearest: None }
+                } else {
+                    read(pod, metric, kind)
+                }
             });
         }
         self.history = self.ask(now, setting, kaito, next_history);

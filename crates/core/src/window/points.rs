@@ -12,7 +12,7 @@ use crate::moment::Moment;
 pub const MAX_POINTS: usize = 241;
 
 /// How much older than the window's begin its first point may be: two scrape intervals and a timeout.
-const REACH: Duration = Duration::from_secs(33);
+pub(super) const REACH: Duration = Duration::from_secs(33);
 
 /// Lifetime totals at one time. JSON: `[seconds, sum, count, starts]`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]

@@ -31,14 +31,28 @@ fn sampled(window: u64, samples: &[(i64, i64, f64, f64)]) -> ReplicaSeries {
 }
 
 fn delta(series: &ReplicaSeries, begin: i64, floor: i64) -> Option<(f64, f64)> {
-    series.delta(QUEUE, at(begin), at(floor)).map(|delta| (delta.sum, delta.count))
+    series
+        .delta(QUEUE, at(begin), at(floor))
+        .map(|delta| (delta.sum, delta.count))
 }
 
 #[test]
 fn growth_is_taken_from_the_begin_of_the_window_to_the_newest_sample() {
-    let series = sampled(300, &[(0, 0, 100.0, 10.0), (15, 0, 110.0, 11.0), (30, 0, 130.0, 13.0), (45, 0, 160.0, 16.0)]);
+    let series = sampled(
+        300,
+        &[
+            (0, 0, 100.0, 10.0),
+            (15, 0, 110.0, 11.0),
+            (30, 0, 130.0, 13.0),
+            (45, 0, 160.0, 16.0),
+        ],
+    );
     assert_eq!(delta(&series, 0, 0), Some((60.0, 6.0)));
-    assert_eq!(delta(&series, 20, 0), Some((50.0, 5.0)), "from the last sample before the begin");
+    assert_eq!(
+        delta(&series, 20, 0),
+        Some((50.0, 5.0)),
+        "from the last sample before the begin"
+    );
     assert_eq!(delta(&series, 20, 16), Some((30.0, 3.0)), "but from none before the floor");
     assert_eq!(delta(&series, 45, 0), None, "one sample is no growth");
     assert_eq!(delta(&series, 0, 46), None);
@@ -51,13 +65,26 @@ fn first_sample_of_a_lifetime_is_never_growth() {
 
 #[test]
 fn restart_between_two_samples_contributes_nothing() {
-    let series = sampled(300, &[(0, 0, 100.0, 10.0), (15, 0, 120.0, 12.0), (30, 1, 500.0, 50.0), (45, 1, 510.0, 51.0)]);
+    let series = sampled(
+        300,
+        &[
+            (0, 0, 100.0, 10.0),
+            (15, 0, 120.0, 12.0),
+            (30, 1, 500.0, 50.0),
+            (45, 1, 510.0, 51.0),
+        ],
+    );
     assert_eq!(delta(&series, 0, 0), Some((30.0, 3.0)));
 }
 
 #[test]
 fn fall_of_a_counter_is_a_restart_even_within_a_segment() {
-    let samples = [(0, 0, 100.0, 10.0), (15, 0, 120.0, 12.0), (30, 0, 5.0, 13.0), (45, 0, 15.0, 14.0)];
+    let samples = [
+        (0, 0, 100.0, 10.0),
+        (15, 0, 120.0, 12.0),
+        (30, 0, 5.0, 13.0),
+        (45, 0, 15.0, 14.0),
+    ];
     assert_eq!(delta(&sampled(300, &samples), 0, 0), Some((30.0, 3.0)));
 }
 
@@ -73,7 +100,15 @@ fn metric_that_was_gone_for_a_while_starts_anew() {
 
 #[test]
 fn sample_much_older_than_the_window_is_no_baseline() {
-    let series = sampled(60, &[(0, 0, 0.0, 0.0), (15, 0, 10.0, 1.0), (600, 0, 900.0, 90.0), (615, 0, 910.0, 91.0)]);
+    let series = sampled(
+        60,
+        &[
+            (0, 0, 0.0, 0.0),
+            (15, 0, 10.0, 1.0),
+            (600, 0, 900.0, 90.0),
+            (615, 0, 910.0, 91.0),
+        ],
+    );
     assert_eq!(delta(&series, 555, 0), Some((10.0, 1.0)));
 }
 
@@ -83,7 +118,10 @@ fn sample_out_of_order_is_dropped() {
     series.push(at(30), pod(0), |_, _| Reading::Histogram { sum: 1.0, count: 1.0 });
     series.push(at(15), pod(0), |_, _| Reading::Histogram { sum: 1.0, count: 1.0 });
     assert_eq!(series.answered(), Some(at(30)));
-    assert_eq!(series.reading(QUEUE, MetricKind::Histogram), Some(&Reading::Histogram { sum: 100.0, count: 10.0 }));
+    assert_eq!(
+        series.reading(QUEUE, MetricKind::Histogram),
+        Some(&Reading::Histogram { sum: 100.0, count: 10.0 })
+    );
 }
 
 #[test]
@@ -101,7 +139,12 @@ fn failure_is_remembered_until_the_next_answer_and_keeps_the_samples() {
 fn reading_of_the_other_kind_contradicts_what_is_wanted() {
     let mut series = ReplicaSeries::new(&[wanted(WAITING, MetricKind::Gauge, 0)]);
     series.push(at(0), pod(0), |_, _| Reading::Histogram { sum: 1.0, count: 1.0 });
-    assert_eq!(series.reading(WAITING, MetricKind::Gauge), Some(&Reading::Mismatch { exposed: "histogram".into() }));
+    assert_eq!(
+        series.reading(WAITING, MetricKind::Gauge),
+        Some(&Reading::Mismatch {
+            exposed: "histogram".into()
+        })
+    );
     assert_eq!(series.served(), None);
 }
 
@@ -110,7 +153,10 @@ fn numbers_that_cannot_be_believed_are_unusable() {
     for bad in [f64::NAN, f64::NEG_INFINITY, -0.5] {
         let mut series = ReplicaSeries::new(&[wanted(WAITING, MetricKind::Gauge, 0)]);
         series.push(at(0), pod(0), |_, _| Reading::Gauge(bad));
-        assert!(matches!(series.reading(WAITING, MetricKind::Gauge), Some(Reading::Unusable { .. })), "{bad}");
+        assert!(
+            matches!(series.reading(WAITING, MetricKind::Gauge), Some(Reading::Unusable { .. })),
+            "{bad}"
+        );
         assert_eq!(series.gauge(WAITING), None);
     }
 }
@@ -118,7 +164,10 @@ fn numbers_that_cannot_be_believed_are_unusable() {
 #[test]
 fn change_of_what_is_wanted_keeps_what_is_still_wanted() {
     let mut series = sampled(300, &[(0, 0, 100.0, 10.0), (15, 0, 110.0, 11.0)]);
-    series.want(&[wanted(WAITING, MetricKind::Gauge, 0), wanted(QUEUE, MetricKind::Histogram, 60)]);
+    series.want(&[
+        wanted(WAITING, MetricKind::Gauge, 0),
+        wanted(QUEUE, MetricKind::Histogram, 60),
+    ]);
     assert_eq!(delta(&series, 0, 0), Some((10.0, 1.0)));
     assert_eq!(series.reading(WAITING, MetricKind::Gauge), None);
     series.want(&[wanted(WAITING, MetricKind::Gauge, 0)]);
@@ -127,18 +176,28 @@ fn change_of_what_is_wanted_keeps_what_is_still_wanted() {
 
 #[test]
 fn longer_of_two_windows_of_one_metric_is_kept() {
-    let twice = [wanted(QUEUE, MetricKind::Histogram, 600), wanted(QUEUE, MetricKind::Histogram, 60)];
+    let twice = [
+        wanted(QUEUE, MetricKind::Histogram, 600),
+        wanted(QUEUE, MetricKind::Histogram, 60),
+    ];
     let mut series = ReplicaSeries::new(&twice);
     for second in 0..40 {
         let count = f64::from(second);
-        series.push(at(15 * i64::from(second)), pod(0), |_, _| Reading::Histogram { sum: count, count });
+        series.push(at(15 * i64::from(second)), pod(0), |_, _| Reading::Histogram {
+            sum: count,
+            count,
+        });
     }
     assert_eq!(delta(&series, 0, 0), Some((39.0, 39.0)));
 }
 
 #[test]
 fn three_windows_of_five_minutes_fit_into_four_kibibytes() {
-    let names = ["vllm:request_queue_time_seconds", "vllm:time_to_first_token_seconds", "vllm:e2e_request_latency_seconds"];
+    let names = [
+        "vllm:request_queue_time_seconds",
+        "vllm:time_to_first_token_seconds",
+        "vllm:e2e_request_latency_seconds",
+    ];
     let mut all: Vec<_> = names.iter().map(|name| wanted(name, MetricKind::Histogram, 300)).collect();
     all.push(wanted(WAITING, MetricKind::Gauge, 0));
     all.push(wanted(crate::families::RUNNING, MetricKind::Gauge, 0));

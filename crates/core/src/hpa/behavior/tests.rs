@@ -20,7 +20,12 @@ fn run(hpa: &mut Autoscaler, from: i64, start: u32, recommended: impl IntoIterat
 #[test]
 fn move_up_waits_until_every_recommendation_in_the_window_is_higher() {
     let mut hpa = Autoscaler::new(rules(60, 300), rules(300, 600), 1, 10);
-    let counts = run(&mut hpa, 0, 2, [Some(2), Some(5), Some(5), Some(5), Some(5), Some(5), Some(5)]);
+    let counts = run(
+        &mut hpa,
+        0,
+        2,
+        [Some(2), Some(5), Some(5), Some(5), Some(5), Some(5), Some(5)],
+    );
     // A recommendation exactly as old as the window no longer counts.
     assert_eq!(counts, [2, 2, 2, 2, 3, 3, 3]);
 }
@@ -63,7 +68,11 @@ fn falling_maximum_skips_windows_and_policies() {
     assert_eq!(hpa.sync(Moment::from_secs(0), 8, Some(8)), 8);
     hpa.max = 3;
     assert_eq!(hpa.sync(Moment::from_secs(15), 8, Some(8)), 3);
-    assert_eq!(hpa.sync(Moment::from_secs(30), 0, Some(8)), 0, "scaled to zero means switched off");
+    assert_eq!(
+        hpa.sync(Moment::from_secs(30), 0, Some(8)),
+        0,
+        "scaled to zero means switched off"
+    );
 }
 
 #[test]
