@@ -1,5 +1,6 @@
 //! One InferenceSet: judge what is known, carry the judgement out, tell the user. The judgement itself is `core::plan`.
 
+mod memory;
 #[cfg(test)]
 mod tests;
 mod write;
@@ -23,6 +24,8 @@ use crate::events;
 use crate::metrics::Metrics;
 use crate::pace::Pace;
 use crate::queue::Key;
+pub(crate) use memory::Memory;
+use memory::Unaccepted;
 use write::{Answer, Writer};
 
 /// Complaints are told again this often; a little more than the recorder's own limit.
@@ -50,22 +53,6 @@ pub(crate) struct Task {
     pub(crate) options: RenderOptions,
     /// Whether a scaler replica serves; absent when nobody asks.
     pub(crate) scaler_serves: Option<bool>,
-}
-
-/// What is remembered of an InferenceSet between two reconciliations. All of it may be lost.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Memory {
-    scaler_awaited_since: Option<Instant>,
-    waiting_told: Option<Wait>,
-    credentials_due: Option<Instant>,
-    unaccepted: Option<Unaccepted>,
-}
-
-/// A write that the API server did not take as it was: sending it again and again would change nothing.
-#[derive(Clone, Debug, PartialEq)]
-struct Unaccepted {
-    desired: ScaledObject,
-    why: Why,
 }
 
 /// What became of it.
@@ -106,13 +93,6 @@ impl Outcome {
             Self::Rejected => "rejected",
             Self::Off => "off",
         }
-    }
-}
-
-impl Memory {
-    /// Whether the InferenceSet waits for a scaler.
-    pub(crate) fn awaits_scaler(&self) -> bool {
-        self.scaler_awaited_since.is_some()
     }
 }
 
@@ -176,10 +156,7 @@ impl Reconciler {
         let repeat = (!verdict.complaints.is_empty()).then_some(REPEAT);
         let mut done = Done {
             outcome: Outcome::Off,
-            memory: Memory {
-                unaccepted: task.memory.unaccepted.clone(),
-                ..Memory::default()
-            },
+            memory: task.memory.lasting(),
             written: None,
             provisioned: false,
             again: repeat,
@@ -238,7 +215,15 @@ impl Reconciler {
             done.outcome = Outcome::InSync;
             return Ok(Some(done));
         }
-        if apply.why == Why::Credentials && !self.credentials_may_go(task, &mut done, now) {
+        let is_repair = matches!(apply.why, Why::Fields(_) | Why::Ownership);
+        let left = match &apply.why {
+            Why::Credentials => self.credentials_in(&task.memory, &mut done.memory, now),
+            Why::Fields(_) | Why::Ownership => task.memory.repair_in(&apply.desired, now),
+            Why::Create => Duration::ZERO,
+        };
+        if !left.is_zero() {
+            done.outcome = Outcome::Deferred;
+            done.again = Some(done.again.map_or(left, |again| again.min(left)));
             return Ok(Some(done));
         }
         let written = match writer.apply(apply).await? {
@@ -249,6 +234,10 @@ impl Reconciler {
             }
         };
         done.outcome = Outcome::Applied;
+        done.memory.credentials_due = None;
+        if is_repair {
+            done.memory.repaired(&apply.desired, now);
+        }
         done.memory.unaccepted = self.unaccepted(&apply.desired, &written);
         let notice = match &apply.why {
             Why::Create => Some(events::created(regarding, &apply.desired)),
@@ -269,19 +258,13 @@ impl Reconciler {
     }
 
     /// Gives each object its own moment, so that a new epoch does not reach the API server and KEDA at once.
-    fn credentials_may_go(&self, task: &Task, done: &mut Done, now: Instant) -> bool {
-        let due = task.memory.credentials_due.unwrap_or_else(|| {
+    fn credentials_in(&self, memory: &Memory, next: &mut Memory, now: Instant) -> Duration {
+        let due = memory.credentials_due.unwrap_or_else(|| {
             let mut pace = self.credentials.lock().unwrap_or_else(PoisonError::into_inner);
             pace.reserve(now) + Duration::from_millis(rand::random_range(0..=20))
         });
-        if due <= now {
-            return true;
-        }
-        done.outcome = Outcome::Deferred;
-        done.memory.credentials_due = Some(due);
-        let left = due - now;
-        done.again = Some(done.again.map_or(left, |again| again.min(left)));
-        false
+        next.credentials_due = Some(due);
+        due.saturating_duration_since(now)
     }
 
     fn unaccepted(&self, desired: &ScaledObject, written: &ScaledObject) -> Option<Unaccepted> {

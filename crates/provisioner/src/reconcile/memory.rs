@@ -1,0 +1,127 @@
+//! What is remembered of one InferenceSet between two reconciliations. All of it may be lost: nothing becomes wrong.
+
+use std::time::Duration;
+
+use keda_kaito_core::crd::ScaledObject;
+use keda_kaito_core::plan::{Wait, Why};
+use keda_kaito_runtime::requeue;
+use tokio::time::Instant;
+
+/// Repairs of the same desired state that go at once. Whoever undoes more of them in a row is another controller, such as
+/// the reference during an upgrade, and a fight at the speed of watches helps nobody.
+const AT_ONCE: u32 = 10;
+/// A repair this much later than the one before is a new matter.
+const IN_A_ROW: Duration = Duration::from_secs(60);
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Memory {
+    pub(super) scaler_awaited_since: Option<Instant>,
+    pub(super) waiting_told: Option<Wait>,
+    pub(super) credentials_due: Option<Instant>,
+    pub(super) unaccepted: Option<Unaccepted>,
+    repairs: Option<Repairs>,
+}
+
+/// A write that the API server did not take as it was: sending it again and again would change nothing.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Unaccepted {
+    pub(super) desired: ScaledObject,
+    pub(super) why: Why,
+}
+
+#[derive(Clone, Debug)]
+struct Repairs {
+    desired: ScaledObject,
+    times: u32,
+    last: Instant,
+}
+
+impl Memory {
+    /// Whether the InferenceSet waits for a scaler.
+    pub(crate) fn awaits_scaler(&self) -> bool {
+        self.scaler_awaited_since.is_some()
+    }
+
+    /// What holds whatever the next outcome is.
+    pub(super) fn lasting(&self) -> Self {
+        Self {
+            unaccepted: self.unaccepted.clone(),
+            repairs: self.repairs.clone(),
+            ..Self::default()
+        }
+    }
+
+    /// How long a repair towards `desired` has to wait.
+    pub(super) fn repair_in(&self, desired: &ScaledObject, now: Instant) -> Duration {
+        match &self.repairs {
+            Some(repairs) if repairs.times >= AT_ONCE && repairs.desired == *desired => {
+                (repairs.last + repairs.pause()).saturating_duration_since(now)
+            }
+            Some(_) | None => Duration::ZERO,
+        }
+    }
+
+    /// A repair has been made.
+    pub(super) fn repaired(&mut self, desired: &ScaledObject, now: Instant) {
+        let times = match &self.repairs {
+            Some(before) if before.desired == *desired && now < before.last + before.pause() + IN_A_ROW => before.times + 1,
+            Some(_) | None => 1,
+        };
+        self.repairs = Some(Repairs {
+            desired: desired.clone(),
+            times,
+            last: now,
+        });
+    }
+}
+
+impl Repairs {
+    fn pause(&self) -> Duration {
+        match self.times.checked_sub(AT_ONCE) {
+            Some(more) => requeue::delay(more + 1, 0.0),
+            None => Duration::ZERO,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use keda_kaito_core::crd::ScaledObject;
+    use tokio::time::Instant;
+
+    use super::{AT_ONCE, Memory};
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn fight_over_an_object_slows_down_and_a_new_wish_does_not() {
+        let (mut memory, mut now) = (Memory::default(), Instant::now());
+        let desired = ScaledObject::default();
+        for _ in 0..AT_ONCE {
+            assert_eq!(memory.repair_in(&desired, now), Duration::ZERO);
+            memory.repaired(&desired, now);
+        }
+        for pause in [1, 2, 4, 8] {
+            assert_eq!(memory.repair_in(&desired, now), pause * SECOND);
+            now += pause * SECOND;
+            assert_eq!(memory.repair_in(&desired, now), Duration::ZERO);
+            memory.repaired(&desired, now);
+        }
+        let mut other = ScaledObject::default();
+        other.spec.max_replica_count = Some(5);
+        assert_eq!(memory.repair_in(&other, now), Duration::ZERO);
+    }
+
+    #[test]
+    fn repairs_far_apart_are_no_fight() {
+        let (mut memory, mut now) = (Memory::default(), Instant::now());
+        let desired = ScaledObject::default();
+        for _ in 0..3 * AT_ONCE {
+            assert_eq!(memory.repair_in(&desired, now), Duration::ZERO);
+            memory.repaired(&desired, now);
+            now += 61 * SECOND;
+        }
+    }
+}
