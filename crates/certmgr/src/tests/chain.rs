@@ -17,10 +17,11 @@ fn with_first<T>(secret: &Stored, key: &str, read: impl Fn(&X509Certificate<'_>)
 fn identifiers(certificate: &X509Certificate<'_>) -> (Vec<u8>, Vec<u8>) {
     let (mut subject, mut authority) = (Vec::new(), Vec::new());
     for extension in certificate.extensions() {
-        match extension.parsed_extension() {
-            ParsedExtension::SubjectKeyIdentifier(id) => subject = id.0.to_vec(),
-            ParsedExtension::AuthorityKeyIdentifier(id) => authority = id.key_identifier.as_ref().unwrap().0.to_vec(),
-            _ => {}
+        if let ParsedExtension::SubjectKeyIdentifier(id) = extension.parsed_extension() {
+            subject = id.0.to_vec();
+        }
+        if let ParsedExtension::AuthorityKeyIdentifier(id) = extension.parsed_extension() {
+            authority = id.key_identifier.as_ref().unwrap().0.to_vec();
         }
     }
     (subject, authority)
@@ -89,7 +90,7 @@ fn certificates_are_as_the_design_says() {
 fn no_two_certificates_share_a_serial_or_an_authority_a_name() {
     let (one, other) = (Memory::issued(), Memory::issued());
     let authorities = [one.authority.as_ref().unwrap(), other.authority.as_ref().unwrap()];
-    let names = authorities.map(|secret| with_first(secret, CA_CRT, |root| pem::common_name(root)));
+    let names = authorities.map(|secret| with_first(secret, CA_CRT, pem::common_name));
     assert_ne!(names[0], names[1]);
     let serial = |secret: &Stored, key: &str| with_first(secret, key, |leaf| leaf.raw_serial().to_vec());
     let mut serials: Vec<_> = [&one, &other]

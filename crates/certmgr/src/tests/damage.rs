@@ -63,14 +63,14 @@ const DAMAGES: &[(&str, Damage)] = &[
     ("server Secret deleted", |m| m.server = None),
     ("client Secret deleted", |m| m.client = None),
     ("wrong type", |m| {
-        m.server.as_mut().unwrap().0.type_ = Some("kubernetes.io/basic-auth".to_owned())
+        m.server.as_mut().unwrap().0.type_ = Some("kubernetes.io/basic-auth".to_owned());
     }),
     ("immutable", |m| m.client.as_mut().unwrap().0.immutable = Some(true)),
     ("no data", |m| m.client.as_mut().unwrap().0.data = None),
     ("authority key cut", |m| cut(&mut m.authority, CA_KEY)),
     ("authority certificate cut", |m| cut(&mut m.authority, CA_CRT)),
     ("authority Secret of another installation", |m| {
-        m.authority = Memory::issued().authority
+        m.authority = Memory::issued().authority;
     }),
     ("everything deleted", |m| *m = Memory::empty()),
     ("authentication deleted", |m| m.authentication = None),

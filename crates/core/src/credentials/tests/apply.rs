@@ -144,7 +144,7 @@ fn apply_authority(objects: &mut Objects, write: &AuthorityWrite) {
                 next: Some(next),
                 crossed: cross.is_some(),
                 retiring: if cross.is_some() { None } else { client },
-                recorded: reason.clone().or(fresh.recorded.clone()),
+                recorded: reason.clone().or_else(|| fresh.recorded.clone()),
                 ..fresh
             };
         }

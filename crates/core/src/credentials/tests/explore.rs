@@ -185,7 +185,7 @@ impl Setting {
     }
 
     /// Visits everything, or stops at the first failure. A rotation is finished when nothing is left to write, one authority is left, and it is new.
-    pub(super) fn explore(&self, start: World) -> Found {
+    pub(super) fn explore(&self, start: &World) -> Found {
         let mut found = Found::default();
         let mut ids: HashMap<World, usize> = HashMap::from([(start.clone(), 0)]);
         let mut before: Vec<Vec<usize>> = vec![Vec::new()];

@@ -171,9 +171,10 @@ fn clocks_that_disagree_freeze_the_rotation_and_spare_the_living() {
         } else {
             at(phase)
         };
-        let server = match phase {
-            Phase::Stable => now - 20 * DAY,
-            _ => now + 400 * DAY,
+        let server = if phase == Phase::Stable {
+            now - 20 * DAY
+        } else {
+            now + 400 * DAY
         };
         for clock in [
             Clock {

@@ -37,14 +37,14 @@ fn no_failure(name: &str, found: &Found) {
 
 #[test]
 fn no_handshake_fails_in_a_rotation() {
-    let found = Setting::honest(first()).explore(requested(&BOTH));
+    let found = Setting::honest(first()).explore(&requested(&BOTH));
     no_failure("rotation", &found);
     assert_eq!(found.phases.len(), Phase::ALL.len(), "{:?}", found.phases);
 }
 
 #[test]
 fn no_handshake_fails_after_the_authority_is_lost() {
-    let found = Setting::honest(first()).explore(lost(&BOTH));
+    let found = Setting::honest(first()).explore(&lost(&BOTH));
     no_failure("lost authority", &found);
     assert!(found.phases.contains(&Phase::Identify), "{:?}", found.phases);
 }
@@ -55,7 +55,7 @@ fn no_handshake_fails_when_one_secret_is_deleted_at_any_moment() {
         faults: 1,
         ..requested(&[Kind::ByHand])
     };
-    no_failure("rotation with a deletion", &Setting::honest(first()).explore(world));
+    no_failure("rotation with a deletion", &Setting::honest(first()).explore(&world));
 }
 
 #[test]
@@ -65,8 +65,8 @@ fn no_handshake_fails_with_two_certmgrs_at_once() {
         ..Setting::honest(first())
     };
     for kind in BOTH {
-        no_failure("two certmgrs", &setting.explore(requested(&[kind])));
-        no_failure("two certmgrs, lost authority", &setting.explore(lost(&[kind])));
+        no_failure("two certmgrs", &setting.explore(&requested(&[kind])));
+        no_failure("two certmgrs, lost authority", &setting.explore(&lost(&[kind])));
     }
 }
 
@@ -100,7 +100,7 @@ fn exploration_finds_failures_without_each_protection() {
         ),
     ];
     for (name, world, setting) in weakened {
-        let found = setting.explore(world);
+        let found = setting.explore(&world);
         println!("{name}: a failure within {} states", found.states);
         assert!(found.failures > 0, "{name}");
     }

@@ -108,7 +108,7 @@ impl Served {
             issuer: bit(&leaf.issuer),
             cross: if leaf.crossed { crossed } else { 0 },
             trust: bits(objects.server.roots()),
-            generation: objects.server.generation.unwrap(),
+            generation: objects.server.generation?,
         })
     }
 }
