@@ -99,7 +99,7 @@ impl Outcome {
 impl Reconciler {
     pub(crate) async fn reconcile(&self, mut task: Task) -> Result<Done, Error> {
         let regarding = events::regarding(&task.snapshot.inference_set, &task.options.inference_set_api_version);
-        let result = self.attempt(&mut task, &regarding).await;
+        let result = Box::pin(self.attempt(&mut task, &regarding)).await;
         if let Err(error) = &result
             && error.is_for_the_user()
         {
