@@ -1,5 +1,6 @@
 //! Log lines on standard error and, with an endpoint, spans by OTLP. The only module that names OpenTelemetry.
 
+use std::io::IsTerminal;
 use std::time::Duration;
 
 use opentelemetry::KeyValue;
@@ -81,7 +82,10 @@ where
     S: tracing::Subscriber + for<'span> tracing_subscriber::registry::LookupSpan<'span>,
 {
     match format {
-        LogFormat::Text => fmt::layer().with_writer(std::io::stderr).boxed(),
+        LogFormat::Text => fmt::layer()
+            .with_ansi(std::io::stderr().is_terminal())
+            .with_writer(std::io::stderr)
+            .boxed(),
         LogFormat::Json => fmt::layer().json().flatten_event(true).with_writer(std::io::stderr).boxed(),
     }
 }
@@ -110,4 +114,24 @@ fn exporter(about: &About, identity: &Identity, endpoint: &str) -> Result<SdkTra
         .with_batch_exporter(exporter)
         .with_resource(resource)
         .build())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::filter;
+
+    #[test]
+    fn client_that_logs_bodies_stays_quiet_whatever_is_asked_for() {
+        for asked in ["info", "trace", "info,kube_client=debug", "kube_client::client=trace"] {
+            let filter = filter(asked).unwrap().to_string();
+            assert!(filter.contains("kube_client::client=off"), "{asked}: {filter}");
+            assert!(!filter.contains("kube_client::client=trace"), "{asked}: {filter}");
+        }
+    }
+
+    #[test]
+    fn filter_that_cannot_be_read_is_quoted() {
+        let error = filter("lo=ud=er").unwrap_err().to_string();
+        assert!(error.starts_with("--log-level \"lo=ud=er\""), "{error}");
+    }
 }

@@ -65,7 +65,7 @@ impl<'a> Elector<'a> {
 
     /// Renews until that is no longer possible. `held` is when the winning write was sent.
     pub(super) async fn keep(&mut self, mut held: Instant, extend: &watch::Sender<Instant>) -> Error {
-        let mut reason = String::new();
+        let mut reason = "this process was not running".to_owned();
         loop {
             let lost_at = held + self.config.renew_deadline;
             let next = (Instant::now() + self.config.retry_period).min(lost_at);
@@ -82,6 +82,7 @@ impl<'a> Elector<'a> {
             match timeout_at(lost_at, self.renew()).await {
                 Ok(Ok(None)) => {
                     held = sent;
+                    "this process was not running".clone_into(&mut reason);
                     extend.send_replace(held + self.config.duration);
                 }
                 Ok(Ok(Some(holder))) => {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use futures::{Stream, StreamExt};
-use kube::api::{ListParams, VersionMatch, WatchParams};
+use kube::api::{ListParams, WatchParams};
 use kube::core::{DeserializeGuard, ObjectList, Request, WatchEvent};
 use kube::{Client, Error, Resource};
 use serde::de::DeserializeOwned;
@@ -36,14 +36,6 @@ where
     view: View<K>,
     pauses: ExponentialBackoff,
     interruptions: u32,
-}
-
-/// Where the next list may be read from.
-enum From {
-    /// Any server's cache that is at least as new as this version; "0" is any.
-    Version(String),
-    /// The most recent state.
-    Quorum,
 }
 
 /// How one watch call ended.
@@ -79,10 +71,9 @@ where
     }
 
     pub(super) async fn run(mut self) {
-        let mut from = From::Version("0".to_owned());
         let mut report_all = true;
         loop {
-            let listed = timeout(self.config.list_timeout, self.list(&from)).await;
+            let listed = timeout(self.config.list_timeout, self.list()).await;
             let version = match listed {
                 Ok(Ok((items, version))) => {
                     self.view.replace(items, report_all).await;
@@ -90,9 +81,6 @@ where
                 }
                 Ok(Err(error)) => {
                     self.view.meters.restarted("list_failed");
-                    if code(&error).is_some_and(|code| matches!(code, 410 | 504)) {
-                        from = From::Quorum;
-                    }
                     self.pause(&describe(&error), retry_after(&error)).await;
                     continue;
                 }
@@ -102,17 +90,19 @@ where
                     continue;
                 }
             };
-            (from, report_all) = self.follow(version).await;
+            report_all = self.follow(version).await;
         }
     }
 
-    /// Watches from `version` on, call after call, until everything has to be listed again.
-    async fn follow(&mut self, mut version: String) -> (From, bool) {
+    /// Watches from `version` on, call after call, until everything has to be listed again; true when only because it is
+    /// time to.
+    async fn follow(&mut self, mut version: String) -> bool {
         let resync = Instant::now() + self.config.resync.mul_f64(rand::random_range(0.9..=1.1));
         loop {
             let opened = Instant::now();
             let ended = self.watch(&mut version, resync).await;
-            let healthy = opened.elapsed() >= HEALTHY.min(self.config.server_timeout) && !matches!(ended, Ended::Silent);
+            let healthy =
+                opened.elapsed() >= HEALTHY.min(self.config.server_timeout) && !matches!(ended, Ended::Silent | Ended::Failed(_));
             if healthy {
                 self.recovered();
             }
@@ -130,16 +120,16 @@ where
                 Ended::Failed(error) => {
                     self.view.meters.restarted("failed");
                     self.pause(&error, None).await;
-                    return (From::Version(version), false);
+                    return false;
                 }
                 Ended::Gone => {
                     self.view.meters.restarted("gone");
                     self.pause("the version is no longer known to the server", None).await;
-                    return (From::Quorum, false);
+                    return false;
                 }
                 Ended::Resync => {
                     self.view.meters.restarted("resync");
-                    return (From::Version(version), true);
+                    return true;
                 }
             }
         }
@@ -206,19 +196,14 @@ where
         async move { client.request_events(request?).await }
     }
 
-    async fn list(&self, from: &From) -> Result<(Vec<DeserializeGuard<K>>, String), Error> {
+    /// Lists the most recent state, page by page: a cached one could be older than what was already seen, and comes whole.
+    async fn list(&self) -> Result<(Vec<DeserializeGuard<K>>, String), Error> {
         let mut params = ListParams {
             label_selector: self.config.labels.clone(),
             field_selector: self.config.fields.clone(),
+            limit: Some(PAGE),
             ..ListParams::default()
         };
-        match from {
-            From::Version(version) => {
-                params.resource_version = Some(version.clone());
-                params.version_match = Some(VersionMatch::NotOlderThan);
-            }
-            From::Quorum => params.limit = Some(PAGE),
-        }
         let mut items = Vec::new();
         loop {
             let request = self.request.list(&params).map_err(Error::BuildRequest)?;

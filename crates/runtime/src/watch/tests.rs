@@ -97,9 +97,9 @@ fn gone() -> (&'static str, Value) {
     ("ERROR", status)
 }
 
-/// A step that lists, from the given place.
-fn list(scenario: Scenario, from: &str, answer: Answer) -> Scenario {
-    scenario.step("list", Method::GET, PATH, answer).query(from)
+/// A step that lists.
+fn list(scenario: Scenario, answer: Answer) -> Scenario {
+    scenario.step("list", Method::GET, PATH, answer).query("limit=500")
 }
 
 /// A step that watches, from the given version on.
@@ -110,12 +110,9 @@ fn watch(scenario: Scenario, version: &str, answer: Answer) -> Scenario {
         .query(&format!("resourceVersion={version}"))
 }
 
-const ANY: &str = "resourceVersion=0";
-const QUORUM: &str = "limit=500";
-
 #[tokio::test(start_paused = true)]
 async fn store_and_changes_follow_the_list_and_the_watch() {
-    let scenario = list(Scenario::new("follow"), ANY, Answer::list("5", &[map("a", "1", "3")]));
+    let scenario = list(Scenario::new("follow"), Answer::list("5", &[map("a", "1", "3")]));
     let events = [
         ("ADDED", map("b", "2", "6")),
         ("MODIFIED", map("a", "1", "7")),
@@ -134,7 +131,7 @@ async fn store_and_changes_follow_the_list_and_the_watch() {
 
 #[tokio::test(start_paused = true)]
 async fn managed_fields_are_dropped() {
-    let scenario = list(Scenario::new("trim"), ANY, Answer::list("5", &[map("a", "1", "3")]));
+    let scenario = list(Scenario::new("trim"), Answer::list("5", &[map("a", "1", "3")]));
     let mut running = Running::start(watch(scenario, "5", Answer::open_watch(&[])));
     running.next().await;
     let key = ObjectRef::new("a").within("default");
@@ -146,11 +143,10 @@ async fn managed_fields_are_dropped() {
 async fn gone_at_the_start_of_a_watch_lists_again_and_reports_what_vanished() {
     let scenario = list(
         Scenario::new("gone at start"),
-        ANY,
         Answer::list("5", &[map("a", "1", "3"), map("b", "2", "4")]),
     );
     let scenario = watch(scenario, "5", Answer::status(410, "Expired"));
-    let scenario = list(scenario, QUORUM, Answer::list("9", &[map("a", "1", "3"), map("c", "3", "8")]));
+    let scenario = list(scenario, Answer::list("9", &[map("a", "1", "3"), map("c", "3", "8")]));
     let mut running = Running::start(watch(scenario, "9", Answer::open_watch(&[])));
     running.watched.freshness.synced().await;
     let mut first = vec![running.next().await, running.next().await];
@@ -165,9 +161,9 @@ async fn gone_at_the_start_of_a_watch_lists_again_and_reports_what_vanished() {
 
 #[tokio::test(start_paused = true)]
 async fn gone_as_an_event_lists_again() {
-    let scenario = list(Scenario::new("gone event"), ANY, Answer::list("5", &[]));
+    let scenario = list(Scenario::new("gone event"), Answer::list("5", &[]));
     let scenario = watch(scenario, "5", Answer::open_watch(&[gone()]));
-    let scenario = list(scenario, QUORUM, Answer::list("9", &[map("a", "1", "7")]));
+    let scenario = list(scenario, Answer::list("9", &[map("a", "1", "7")]));
     let mut running = Running::start(watch(scenario, "9", Answer::open_watch(&[])));
     assert_eq!(running.next().await, "applied a/1@7");
     running.server.finish().await;
@@ -175,8 +171,8 @@ async fn gone_as_an_event_lists_again() {
 
 #[tokio::test(start_paused = true)]
 async fn hung_list_is_given_up_and_sent_again() {
-    let scenario = list(Scenario::new("hung list"), ANY, Answer::hang());
-    let scenario = list(scenario, ANY, Answer::list("5", &[map("a", "1", "3")]));
+    let scenario = list(Scenario::new("hung list"), Answer::hang());
+    let scenario = list(scenario, Answer::list("5", &[map("a", "1", "3")]));
     let mut running = Running::start(watch(scenario, "5", Answer::open_watch(&[])));
     assert_eq!(running.next().await, "applied a/1@3");
     let took = running.started.elapsed().as_secs();
@@ -195,8 +191,8 @@ async fn list_is_read_page_by_page_before_the_store_changes() {
         "kind": "List", "apiVersion": "v1", "items": [map("a", "1", "3")],
         "metadata": { "resourceVersion": "5", "continue": "next" },
     });
-    let scenario = list(Scenario::new("pages"), ANY, Answer::json(200, &page));
-    let scenario = list(scenario, "continue=next", Answer::hang());
+    let scenario = list(Scenario::new("pages"), Answer::json(200, &page));
+    let scenario = list(scenario, Answer::hang()).query("continue=next");
     let running = Running::start(scenario);
     running.server.finish().await;
     assert_eq!(running.watched.store.len(), 0);
@@ -205,7 +201,7 @@ async fn list_is_read_page_by_page_before_the_store_changes() {
 
 #[tokio::test(start_paused = true)]
 async fn silent_watch_is_replaced_by_another_from_the_same_version() {
-    let scenario = list(Scenario::new("silent"), ANY, Answer::list("5", &[]));
+    let scenario = list(Scenario::new("silent"), Answer::list("5", &[]));
     let scenario = watch(scenario, "5", Answer::open_watch(&[bookmark("6")]));
     let mut running = Running::start(watch(scenario, "6", Answer::open_watch(&[("ADDED", map("a", "1", "7"))])));
     assert_eq!(running.next().await, "applied a/1@7");
@@ -215,7 +211,7 @@ async fn silent_watch_is_replaced_by_another_from_the_same_version() {
 
 #[tokio::test(start_paused = true)]
 async fn reopening_confirms_the_view_and_silence_does_not() {
-    let scenario = list(Scenario::new("freshness"), ANY, Answer::list("5", &[]));
+    let scenario = list(Scenario::new("freshness"), Answer::list("5", &[]));
     let scenario = watch(scenario, "5", Answer::open_watch(&[]));
     let running = Running::start(watch(scenario, "5", Answer::open_watch(&[])));
     let age = |running: &Running| {
@@ -242,7 +238,6 @@ async fn reopening_confirms_the_view_and_silence_does_not() {
 async fn unreadable_objects_are_counted_and_do_not_disappear() {
     let scenario = list(
         Scenario::new("unreadable"),
-        ANY,
         Answer::list("5", &[map("a", "1", "3"), unreadable("b", "2", "4")]),
     );
     let scenario = watch(
@@ -250,11 +245,7 @@ async fn unreadable_objects_are_counted_and_do_not_disappear() {
         "5",
         Answer::open_watch(&[("MODIFIED", unreadable("a", "1", "6")), gone()]),
     );
-    let scenario = list(
-        scenario,
-        QUORUM,
-        Answer::list("9", &[unreadable("a", "1", "6"), map("c", "3", "8")]),
-    );
+    let scenario = list(scenario, Answer::list("9", &[unreadable("a", "1", "6"), map("c", "3", "8")]));
     let mut running = Running::start(watch(scenario, "9", Answer::open_watch(&[])));
     assert_eq!(running.next().await, "applied a/1@3");
     assert_eq!(running.next().await, "applied c/3@8");
@@ -269,9 +260,9 @@ async fn unreadable_objects_are_counted_and_do_not_disappear() {
 
 #[tokio::test(start_paused = true)]
 async fn object_recreated_under_its_name_is_first_reported_as_deleted() {
-    let scenario = list(Scenario::new("recreated"), ANY, Answer::list("5", &[map("a", "1", "3")]));
+    let scenario = list(Scenario::new("recreated"), Answer::list("5", &[map("a", "1", "3")]));
     let scenario = watch(scenario, "5", Answer::status(410, "Expired"));
-    let scenario = list(scenario, QUORUM, Answer::list("9", &[map("a", "2", "8")]));
+    let scenario = list(scenario, Answer::list("9", &[map("a", "2", "8")]));
     let mut running = Running::start(watch(scenario, "9", Answer::open_watch(&[("MODIFIED", map("a", "3", "10"))])));
     assert_eq!(running.next().await, "applied a/1@3");
     assert_eq!(running.next().await, "deleted a/1@3");
@@ -283,9 +274,9 @@ async fn object_recreated_under_its_name_is_first_reported_as_deleted() {
 
 #[tokio::test(start_paused = true)]
 async fn history_that_goes_backwards_is_listed_again() {
-    let scenario = list(Scenario::new("restored"), ANY, Answer::list("50", &[map("a", "1", "30")]));
+    let scenario = list(Scenario::new("restored"), Answer::list("50", &[map("a", "1", "30")]));
     let scenario = watch(scenario, "50", Answer::open_watch(&[bookmark("20")]));
-    let scenario = list(scenario, QUORUM, Answer::list("21", &[]));
+    let scenario = list(scenario, Answer::list("21", &[]));
     let mut running = Running::start(watch(scenario, "21", Answer::open_watch(&[])));
     assert_eq!(running.next().await, "applied a/1@30");
     assert_eq!(running.next().await, "deleted a/1@30");
@@ -298,7 +289,7 @@ async fn refused_watch_waits_as_asked_and_keeps_its_version() {
         "kind": "Status", "status": "Failure", "code": 429, "reason": "TooManyRequests", "message": "",
         "details": { "retryAfterSeconds": 17 },
     });
-    let scenario = list(Scenario::new("busy"), ANY, Answer::list("5", &[]));
+    let scenario = list(Scenario::new("busy"), Answer::list("5", &[]));
     let scenario = watch(scenario, "5", Answer::json(429, &busy));
     let mut running = Running::start(watch(scenario, "5", Answer::open_watch(&[("ADDED", map("a", "1", "6"))])));
     assert_eq!(running.next().await, "applied a/1@6");
@@ -307,11 +298,10 @@ async fn refused_watch_waits_as_asked_and_keeps_its_version() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn broken_connection_lists_again_from_what_was_seen() {
-    let scenario = list(Scenario::new("broken"), ANY, Answer::list("5", &[]));
+async fn broken_connection_lists_again() {
+    let scenario = list(Scenario::new("broken"), Answer::list("5", &[]));
     let scenario = watch(scenario, "5", Answer::broken());
-    let scenario = list(scenario, "resourceVersion=5", Answer::status(504, "Timeout"));
-    let scenario = list(scenario, QUORUM, Answer::list("3", &[map("a", "1", "2")]));
+    let scenario = list(scenario, Answer::list("3", &[map("a", "1", "2")]));
     let mut running = Running::start(watch(scenario, "3", Answer::open_watch(&[])));
     assert_eq!(running.next().await, "applied a/1@2");
     running.server.finish().await;
@@ -321,7 +311,7 @@ async fn broken_connection_lists_again_from_what_was_seen() {
 async fn unreachable_server_is_asked_less_and_less_often() {
     let mut scenario = Scenario::new("down");
     for _ in 0..8 {
-        scenario = list(scenario, ANY, Answer::broken());
+        scenario = list(scenario, Answer::broken());
     }
     let running = Running::start(scenario);
     let started = running.started;
@@ -332,10 +322,25 @@ async fn unreachable_server_is_asked_less_and_less_often() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn watch_that_does_not_open_is_given_up_and_not_taken_for_a_working_one() {
+    let mut scenario = Scenario::new("black hole");
+    for _ in 0..6 {
+        scenario = list(scenario, Answer::list("5", &[]));
+        scenario = watch(scenario, "5", Answer::hang());
+    }
+    let running = Running::start(scenario);
+    let started = running.started;
+    running.server.finish().await;
+    // Ten seconds for each of five watches, and pauses that double.
+    let took = started.elapsed().as_secs();
+    assert!((74..110).contains(&took), "{took}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn resync_reports_every_object_again() {
-    let mut scenario = list(Scenario::new("resync"), ANY, Answer::list("5", &[map("a", "1", "3")]));
+    let mut scenario = list(Scenario::new("resync"), Answer::list("5", &[map("a", "1", "3")]));
     scenario = watch(scenario, "5", Answer::open_watch(&[bookmark("6")]));
-    scenario = list(scenario, "resourceVersion=6", Answer::list("6", &[map("a", "1", "3")]));
+    scenario = list(scenario, Answer::list("6", &[map("a", "1", "3")]));
     let (client, server) = watch(scenario, "6", Answer::open_watch(&[]))
         .patience(Duration::from_secs(3600))
         .start();
@@ -360,7 +365,7 @@ async fn resync_reports_every_object_again() {
 
 #[tokio::test(start_paused = true)]
 async fn shutdown_ends_the_driver_and_then_the_changes() {
-    let scenario = list(Scenario::new("stop"), ANY, Answer::list("5", &[map("a", "1", "3")]));
+    let scenario = list(Scenario::new("stop"), Answer::list("5", &[map("a", "1", "3")]));
     let mut running = Running::start(watch(scenario, "5", Answer::open_watch(&[])));
     running.watched.freshness.synced().await;
     running.shutdown.cancel();
