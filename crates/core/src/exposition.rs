@@ -179,13 +179,15 @@ pub fn read(body: &[u8], selection: &Selection) -> Result<Exposition, ReadError>
         duplicates: 0,
         terminated: body.last().is_none_or(|last| *last == b'\n'),
     };
-    let mut start = 0;
-    let ends = memchr_iter(b'\n', body).chain(Some(body.len()));
-    for (index, end) in ends.enumerate() {
+    let mut ends = memchr_iter(b'\n', body);
+    let (mut start, mut number) = (0, 0);
+    while start <= body.len() {
+        let end = ends.next().unwrap_or(body.len());
         let text = body.get(start..end).unwrap_or_default();
         start = end + 1;
+        number += 1;
         if text.len() > MAX_LINE {
-            return Err(ReadError::LineTooLong { number: index + 1 });
+            return Err(ReadError::LineTooLong { number });
         }
         exposition.read_line(line::classify(text), selection);
         if exposition.samples > MAX_SAMPLES {
@@ -211,10 +213,10 @@ impl Exposition {
     }
 
     fn declare(&mut self, comment: &[u8], selection: &Selection) {
-        let Some((name, declared)) = line::type_line(comment) else {
+        let Some((index, declared)) = selection.declared(comment) else {
             return;
         };
-        if let Some(family) = selection.family_index(name).and_then(|index| self.families.get_mut(index)) {
+        if let Some(family) = self.families.get_mut(index) {
             family.declared.get_or_insert(declared);
         }
     }

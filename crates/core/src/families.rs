@@ -35,7 +35,7 @@ const SAME_QUANTITY: [&[&str]; 7] = [
 const RATIOS: [&str; 2] = ["sglang:token_usage", "sglang:cache_hit_rate"];
 
 /// Other names under which a pod may expose the quantity `name` stands for, the likeliest first; empty when none is known.
-pub fn aliases<'a>(name: &'a str) -> impl Iterator<Item = &'a str> {
+pub fn aliases(name: &str) -> impl Iterator<Item = &str> {
     SAME_QUANTITY
         .iter()
         .find(|names| names.contains(&name))

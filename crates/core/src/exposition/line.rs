@@ -27,15 +27,23 @@ pub(super) struct Sample<'a> {
 pub(super) fn classify(line: &[u8]) -> Line<'_> {
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     match line.first() {
+        Some(b' ' | b'\t') => classify_trimmed(line.trim_ascii_start()),
+        _ => classify_trimmed(line),
+    }
+}
+
+fn classify_trimmed(line: &[u8]) -> Line<'_> {
+    match line.first() {
         None => Line::Blank,
         Some(b'#') => Line::Comment(line),
         Some(byte) if byte.is_ascii_alphabetic() || matches!(byte, b'_' | b':') => Line::Sample(line),
-        Some(b' ' | b'\t') => match line.trim_ascii_start() {
-            [] => Line::Blank,
-            rest => classify(rest),
-        },
         Some(_) => Line::Garbage,
     }
+}
+
+/// Whether a metric name ends before this byte of a sample line, or with the line.
+pub(super) fn ends_name(next: Option<&u8>) -> bool {
+    next.is_none_or(|byte| matches!(byte, b'{' | b' ' | b'\t'))
 }
 
 /// Length of the metric name at the start of a sample line.

@@ -1,16 +1,15 @@
 //! Which families to read, prepared so that most lines of a body are passed over after a few comparisons.
 
-use super::line::name_length;
+use super::DeclaredType;
+use super::line::{ends_name, type_line};
 
 /// Families to read. Build it once for many bodies.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selection {
     families: Vec<String>,
     names: Vec<Name>,
-    /// What all names begin with.
-    prefix: String,
-    /// One bit per length of a name that is wanted.
-    lengths: [u64; 4],
+    /// The lengths of all names, each once.
+    lengths: Vec<usize>,
 }
 
 /// Which samples of a family a name stands for.
@@ -32,7 +31,7 @@ struct Name {
 }
 
 impl Selection {
-    /// Names longer than 248 bytes are never found. A family given twice is kept once.
+    /// A family given twice is kept once.
     pub fn new(families: impl IntoIterator<Item = impl Into<String>>) -> Self {
         let mut selection = Self::default();
         for family in families {
@@ -44,8 +43,8 @@ impl Selection {
         for (index, family) in selection.families.iter().enumerate() {
             for (part, suffix) in [(Part::Plain, ""), (Part::Sum, "_sum"), (Part::Count, "_count")] {
                 let text = format!("{family}{suffix}");
-                if let Some(bits) = selection.lengths.get_mut(text.len() / 64) {
-                    *bits |= 1 << (text.len() % 64);
+                if !selection.lengths.contains(&text.len()) {
+                    selection.lengths.push(text.len());
                 }
                 selection.names.push(Name {
                     text,
@@ -54,7 +53,6 @@ impl Selection {
                 });
             }
         }
-        selection.prefix = common_prefix(&selection.families);
         selection
     }
 
@@ -73,35 +71,30 @@ impl Selection {
         self.names.iter().map(|name| name.text.as_str())
     }
 
-    pub(super) fn family_index(&self, name: &[u8]) -> Option<usize> {
-        self.families.iter().position(|family| family.as_bytes() == name)
+    /// The family whose TYPE line a comment is, and the type.
+    pub(super) fn declared(&self, comment: &[u8]) -> Option<(usize, DeclaredType)> {
+        // As servers write it, it can be ruled out without being split.
+        let impossible = match comment.strip_prefix(b"# TYPE ") {
+            Some([b' ' | b'\t', ..]) => false,
+            Some(name) => !self.families.iter().any(|family| ends_name(name.get(family.len()))),
+            None => comment.starts_with(b"# HELP "),
+        };
+        if impossible {
+            return None;
+        }
+        let (name, declared) = type_line(comment)?;
+        let family = self.families.iter().position(|family| family.as_bytes() == name)?;
+        Some((family, declared))
     }
 
     /// Families, and parts of them, that a sample line belongs to.
     pub(super) fn wanting(&self, line: &[u8]) -> impl Iterator<Item = (usize, Part)> {
-        let name = self.possible(line);
-        self.names
+        // One byte for each length rules out most lines; names are compared on the few that are left.
+        let possible = self.lengths.iter().any(|length| ends_name(line.get(*length)));
+        let names = if possible { self.names.as_slice() } else { &[] };
+        names
             .iter()
-            .take(if name.is_some() { self.names.len() } else { 0 })
-            .filter(move |known| name.is_some_and(|name| known.text.as_bytes() == name))
-            .map(|known| (known.family, known.part))
+            .filter(move |name| ends_name(line.get(name.text.len())) && line.starts_with(name.text.as_bytes()))
+            .map(|name| (name.family, name.part))
     }
-
-    fn possible<'a>(&self, line: &'a [u8]) -> Option<&'a [u8]> {
-        if !line.starts_with(self.prefix.as_bytes()) {
-            return None;
-        }
-        let length = name_length(line);
-        let bits = self.lengths.get(length / 64)?;
-        (bits >> (length % 64) & 1 == 1).then(|| line.get(..length)).flatten()
-    }
-}
-
-fn common_prefix(names: &[String]) -> String {
-    let Some((first, rest)) = names.split_first() else {
-        return String::new();
-    };
-    let shared = |name: &String| first.bytes().zip(name.bytes()).take_while(|(a, b)| a == b).count();
-    let length = rest.iter().map(shared).min().unwrap_or(first.len());
-    first.get(..length).unwrap_or_default().to_owned()
 }

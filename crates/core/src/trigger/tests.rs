@@ -141,7 +141,7 @@ fn timeouts_are_whole_milliseconds() {
 fn refusals_quote_a_tenants_text_cut_and_on_one_line() {
     let policy = format!(r#"{{"{}": 1}}"#, r"\u001b[31m\n".repeat(100));
     let key = "a\nb".repeat(30);
-    for (key, value) in [("policy", policy.clone()), (key.as_str(), "x".repeat(257))] {
+    for (key, value) in [("policy", policy), (key.as_str(), "x".repeat(257))] {
         let pairs = [NAMED[0], NAMED[1], ("aggregation", "desired-replicas"), (key, &value)];
         let message = decode_pairs(&pairs).unwrap_err().to_string();
         assert!(!message.chars().any(char::is_control), "{message:?}");
