@@ -7,8 +7,10 @@ mod tests;
 
 use std::sync::Arc;
 
+use keda_kaito_core::names;
+use keda_kaito_core::policy::is_metric_name;
 use keda_kaito_core::record::Answer;
-use keda_kaito_core::trigger::{TriggerRequest, decode};
+use keda_kaito_core::trigger::{TriggerRequest, decode, keys};
 use keda_kaito_externalscaler::external_scaler_server::ExternalScaler;
 use keda_kaito_externalscaler::{
     GetMetricSpecResponse, GetMetricsRequest, GetMetricsResponse, IsActiveResponse, MetricSpec, MetricValue, ScaledObjectRef,
@@ -109,10 +111,12 @@ impl ExternalScaler for Service {
     }
 
     async fn get_metric_spec(&self, call: Request<ScaledObjectRef>) -> Result<Response<GetMetricSpecResponse>, Status> {
-        let request = self.decode(call.get_ref())?;
-        let target = request.aggregation.target();
+        let (metric_name, target) = match self.decode(call.get_ref()) {
+            Ok(request) => (request.aggregation.metric_name().to_owned(), request.aggregation.target()),
+            Err(_told_by_get_metrics) => (stand_in(call.get_ref()), 1.0),
+        };
         let spec = MetricSpec {
-            metric_name: request.aggregation.metric_name().to_owned(),
+            metric_name,
             target_size: whole(target),
             target_size_float: target,
         };
@@ -139,6 +143,21 @@ impl ExternalScaler for Service {
         Ok(Response::new(GetMetricsResponse {
             metric_values: vec![value],
         }))
+    }
+}
+
+/// The name of a metric that cannot be had. KEDA drops a trigger without a name from the HPA without a word, so that the other
+/// triggers alone decide; one whose `GetMetrics` fails holds the HPA, and the user reads why.
+fn stand_in(reference: &ScaledObjectRef) -> String {
+    let named = reference
+        .scaler_metadata
+        .get(keys::METRIC_NAME)
+        .filter(|name| is_metric_name(name));
+    let decided = reference.scaler_metadata.contains_key(keys::POLICY);
+    match (named, decided) {
+        (_, true) => names::DESIRED_REPLICAS_METRIC.to_owned(),
+        (Some(name), false) => name.clone(),
+        (None, false) => names::DEFAULT_METRIC.to_owned(),
     }
 }
 
