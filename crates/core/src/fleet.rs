@@ -58,10 +58,10 @@ pub struct Timing {
 pub enum Proof {
     /// Every set of samples pointed that way. Safe whatever the HPA remembers; as the holds answered meanwhile are
     /// recommendations too, the HPA's window begins when ours ends.
-    #[default]
     EverySample,
     /// None is missing. The HPA has had our answer to each, so that its window alone does the waiting; not safe against an
     /// HPA that could not reach us for longer than its window.
+    #[default]
     NoGap,
 }
 

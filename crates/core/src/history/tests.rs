@@ -24,8 +24,15 @@ fn rounds(rounds: impl IntoIterator<Item = (i64, Lean)>) -> History {
     history
 }
 
+fn every_sample() -> Timing {
+    Timing {
+        proof: Proof::EverySample,
+        ..Timing::default()
+    }
+}
+
 fn supports_down(history: &History, now: i64) -> bool {
-    history.supports(Lean::Down, WINDOW, at(now), &Timing::default())
+    history.supports(Lean::Down, WINDOW, at(now), &every_sample())
 }
 
 #[test]
@@ -48,7 +55,7 @@ fn move_is_supported_once_its_run_covers_the_window() {
     ]);
     assert!(!supports_down(&history, 74));
     assert!(supports_down(&history, 75));
-    assert!(!history.supports(Lean::Up, Duration::ZERO, at(75), &Timing::default()));
+    assert!(!history.supports(Lean::Up, Duration::ZERO, at(75), &every_sample()));
 }
 
 #[test]
