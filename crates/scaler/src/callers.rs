@@ -28,8 +28,17 @@ pub struct Callers {
 #[derive(Debug, Default)]
 struct Inner {
     seen: HashMap<(String, String), Seen>,
-    /// Callers without an epoch that were told once to read their credentials again, by certificate.
-    nudged: HashSet<(String, String, String)>,
+    /// Triggers without an epoch that were told once to read their credentials again, by certificate.
+    nudged: HashSet<Nudged>,
+}
+
+/// KEDA keeps credentials per trigger, so each trigger is told.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Nudged {
+    namespace: String,
+    name: String,
+    metric: String,
+    serial: String,
 }
 
 #[derive(Debug)]
@@ -81,15 +90,18 @@ impl Callers {
         inner.seen.insert(key, seen);
     }
 
-    /// Whether a caller without an epoch has to be told to read its credentials again: once for each certificate.
-    pub fn nudge(&self, namespace: &str, name: &str, caller: &Caller) -> bool {
+    /// Whether a trigger without an epoch has to be told to read its credentials again: once for each certificate.
+    pub fn nudge(&self, namespace: &str, name: &str, metric: &str, caller: &Caller) -> bool {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         if inner.nudged.len() >= MAX_CALLERS {
             inner.nudged.clear();
         }
-        inner
-            .nudged
-            .insert((namespace.to_owned(), name.to_owned(), caller.serial.clone()))
+        inner.nudged.insert(Nudged {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            metric: metric.to_owned(),
+            serial: caller.serial.clone(),
+        })
     }
 
     /// What holds for everybody who is active.
@@ -152,11 +164,12 @@ mod tests {
     }
 
     #[test]
-    fn callers_are_nudged_once_for_each_certificate() {
+    fn triggers_are_nudged_once_for_each_certificate() {
         let callers = Callers::new(Timestamp::UNIX_EPOCH);
-        assert!(callers.nudge("ns", "a", &caller("1", 1)));
-        assert!(!callers.nudge("ns", "a", &caller("1", 1)));
-        assert!(callers.nudge("ns", "a", &caller("2", 1)));
-        assert!(callers.nudge("ns", "b", &caller("1", 1)));
+        assert!(callers.nudge("ns", "a", "m", &caller("1", 1)));
+        assert!(!callers.nudge("ns", "a", "m", &caller("1", 1)));
+        assert!(callers.nudge("ns", "a", "other", &caller("1", 1)));
+        assert!(callers.nudge("ns", "a", "m", &caller("2", 1)));
+        assert!(callers.nudge("ns", "b", "m", &caller("1", 1)));
     }
 }

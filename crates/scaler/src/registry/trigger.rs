@@ -173,7 +173,7 @@ mod tests {
         }
     }
 
-    fn object(spec: Value) -> ScaledObject {
+    fn object(spec: &Value) -> ScaledObject {
         serde_json::from_value(json!({"metadata": {"name": "phi", "namespace": "ns"}, "spec": spec})).unwrap()
     }
 
@@ -181,7 +181,7 @@ mod tests {
         json!({"inferenceSetName": "phi", "inferenceSetNamespace": "ns", "threshold": "10", "scalerAddress": "a:1"})
     }
 
-    fn one(spec: Value) -> TriggerFacts {
+    fn one(spec: &Value) -> TriggerFacts {
         let (key, facts) = triggers_of(&object(spec), &rules()).pop().unwrap();
         assert_eq!(key, SetKey::new("ns", "phi"));
         facts
@@ -189,7 +189,7 @@ mod tests {
 
     #[test]
     fn keda_defaults_hold_where_nothing_is_said() {
-        let facts = one(json!({"triggers": [{"type": "external", "metadata": metadata()}]}));
+        let facts = one(&json!({"triggers": [{"type": "external", "metadata": metadata()}]}));
         assert_eq!((facts.min_replicas, facts.max_replicas), (0, 100));
         assert_eq!(facts.tolerance, Tolerance { up: 0.1, down: 0.1 });
         assert_eq!((facts.up_window, facts.down_window), (Duration::ZERO, DOWN_WINDOW));
@@ -211,7 +211,7 @@ mod tests {
             },
             "triggers": [{"type": "external-push", "metricType": "Value", "metadata": metadata()}]
         });
-        let facts = one(spec.clone());
+        let facts = one(&spec);
         assert_eq!((facts.min_replicas, facts.max_replicas), (2, 7));
         assert_eq!(facts.tolerance, Tolerance { up: 0.1, down: 0.5 });
         assert_eq!(facts.down_window, Duration::from_secs(600));
@@ -223,7 +223,7 @@ mod tests {
             tolerance_in_force: false,
             ..rules()
         };
-        let (_, facts) = triggers_of(&object(spec), &old).pop().unwrap();
+        let (_, facts) = triggers_of(&object(&spec), &old).pop().unwrap();
         assert_eq!(facts.tolerance, Tolerance::default(), "the cluster drops the field");
     }
 
@@ -239,7 +239,7 @@ mod tests {
             {"type": "external", "metadata": foreign},
             {"type": "external", "metadata": broken}
         ]});
-        assert!(triggers_of(&object(spec), &rules()).is_empty());
+        assert!(triggers_of(&object(&spec), &rules()).is_empty());
     }
 
     #[test]
@@ -255,7 +255,7 @@ mod tests {
 
     #[test]
     fn call_is_matched_whatever_address_and_epoch_it_carries() {
-        let facts = one(json!({"triggers": [{"type": "external", "metadata": metadata()}]}));
+        let facts = one(&json!({"triggers": [{"type": "external", "metadata": metadata()}]}));
         let mut request = facts.request.clone();
         request.scaler_address = None;
         request.credential_epoch = Some(9);

@@ -1,1 +1,340 @@
+use keda_kaito_core::crd::ScaledObject;
+use keda_kaito_core::record::{Answer, WarningReason};
+use keda_kaito_core::window::Reading;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
 use super::*;
+use crate::address::Rules;
+use crate::clock::Clock;
+use crate::registry::trigger::{TriggerRules, triggers_of};
+use crate::scrape::Form;
+
+/// An InferenceSet under test, its time and its objects.
+struct Bed {
+    clock: Clock,
+    rules: Rules,
+    timing: Timing,
+    state: SetState,
+    next_id: u64,
+    seconds: i64,
+}
+
+impl Bed {
+    fn new() -> Self {
+        Self {
+            clock: Clock::new(Instant::now(), "2026-01-01T00:00:00Z".parse().unwrap()),
+            rules: Rules::default(),
+            timing: Timing::default(),
+            state: SetState::default(),
+            next_id: 0,
+            seconds: 0,
+        }
+    }
+
+    fn now(&self) -> Moment {
+        Moment::from_secs(self.seconds)
+    }
+
+    fn refresh(&mut self, objects: Objects) {
+        let reader = Reader {
+            clock: &self.clock,
+            rules: &self.rules,
+            now: Moment::from_secs(self.seconds),
+        };
+        self.state.refresh(objects, &reader, &mut self.next_id);
+    }
+
+    /// Asks every target; each answers with `waiting`.
+    fn scrape(&mut self, waiting: f64) {
+        let ids: Vec<_> = self.state.scrapeable().collect();
+        for id in ids {
+            let job = self.state.job(id, self.now()).unwrap();
+            self.finish(&job, &Reading::Gauge(waiting));
+        }
+    }
+
+    fn finish(&mut self, job: &Job, reading: &Reading) {
+        let readings = job.page.wanted.iter().map(|_| reading.clone()).collect();
+        let sample = Sample {
+            readings,
+            form: Some(Form::Filtered),
+            at: self.now(),
+        };
+        self.state.finish(job, Ok(sample), self.now());
+    }
+
+    fn answer(&self) -> Answer {
+        let input = self.state.input(&self.state.triggers[0], &self.timing, self.now()).unwrap();
+        decide(&input).answer
+    }
+}
+
+fn objects(uid: &str, replicas: u32, triggers: &[Value], workspaces: &[(&str, &str)]) -> Objects {
+    let scaled_object: ScaledObject = serde_json::from_value(json!({
+        "metadata": {"name": "phi", "namespace": "ns"},
+        "spec": {"minReplicaCount": 1, "maxReplicaCount": 5, "triggers": triggers}
+    }))
+    .unwrap();
+    let rules = TriggerRules {
+        ports: vec![80, 443, 5000, 8000],
+        tolerance_in_force: true,
+    };
+    let object = json!({
+        "metadata": {"name": "phi", "namespace": "ns", "uid": uid},
+        "spec": {"replicas": replicas}, "status": {"replicas": replicas}
+    });
+    Objects {
+        object: Some(Arc::new(serde_json::from_value(object).unwrap())),
+        triggers: triggers_of(&scaled_object, &rules)
+            .into_iter()
+            .map(|(_, facts)| facts)
+            .collect(),
+        workspaces: workspaces
+            .iter()
+            .map(|(name, pod)| (workspace(name, uid), Some(pod_of(name, pod))))
+            .collect(),
+    }
+}
+
+fn workspace(name: &str, owner: &str) -> Arc<Workspace> {
+    Arc::new(
+        serde_json::from_value(json!({"metadata": {
+            "name": name, "namespace": "ns", "creationTimestamp": "2026-01-01T00:00:00Z",
+            "ownerReferences": [{"apiVersion": "kaito.sh/v1beta1", "kind": "InferenceSet", "name": "phi", "uid": owner, "controller": true}]
+        }}))
+        .unwrap(),
+    )
+}
+
+fn pod_of(workspace: &str, uid: &str) -> Arc<Pod> {
+    let address = 1 + workspace.bytes().last().unwrap() % 100;
+    Arc::new(
+        serde_json::from_value(json!({
+            "metadata": {"name": format!("{workspace}-0"), "namespace": "ns", "uid": uid},
+            "status": {
+                "phase": "Running", "podIP": format!("10.0.0.{address}"), "hostIP": "10.9.0.1",
+                "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}]
+            }
+        }))
+        .unwrap(),
+    )
+}
+
+fn trigger(more: &Value) -> Value {
+    let mut metadata = json!({"inferenceSetName": "phi", "inferenceSetNamespace": "ns", "threshold": "10"});
+    metadata
+        .as_object_mut()
+        .unwrap()
+        .append(&mut more.as_object().unwrap().clone());
+    json!({"type": "external", "metadata": metadata})
+}
+
+fn plain(replicas: u32, workspaces: &[(&str, &str)]) -> Objects {
+    objects("u1", replicas, &[trigger(&json!({}))], workspaces)
+}
+
+#[test]
+fn samples_of_every_replica_become_the_answer() {
+    let mut bed = Bed::new();
+    bed.refresh(plain(2, &[("phi-a", "p1"), ("phi-b", "p2")]));
+    bed.seconds = 10;
+    bed.scrape(10.25);
+    assert_eq!(bed.answer(), Answer::Value(20.5));
+    assert_eq!(bed.state.fresh(&bed.timing, bed.now()), 2);
+    bed.seconds = 60;
+    assert_eq!(bed.state.fresh(&bed.timing, bed.now()), 0);
+}
+
+#[test]
+fn a_workspace_of_another_owner_is_no_replica() {
+    let mut bed = Bed::new();
+    let mut objects = plain(1, &[("phi-a", "p1")]);
+    objects
+        .workspaces
+        .push((workspace("phi-x", "somebody else"), Some(pod_of("phi-x", "p9"))));
+    bed.refresh(objects);
+    assert_eq!(bed.state.scrapeable().count(), 1);
+}
+
+#[test]
+fn job_says_where_and_what_to_ask() {
+    let mut bed = Bed::new();
+    bed.refresh(plain(1, &[("phi-a", "p1")]));
+    let id = bed.state.scrapeable().next().unwrap();
+    let job = bed.state.job(id, bed.now()).unwrap();
+    assert_eq!(job.address.port(), 5000, "80 is the Service's port");
+    assert_eq!((job.pod_name.as_str(), job.pod_uid.as_str()), ("phi-a-0", "p1"));
+    assert_eq!(job.form, None);
+    bed.seconds = 1;
+    bed.finish(&job, &Reading::Gauge(1.0));
+    assert_eq!(bed.state.job(id, bed.now()).unwrap().form, Some(Form::Filtered));
+}
+
+#[test]
+fn sample_of_a_pod_that_was_replaced_meanwhile_is_dropped_and_the_form_forgotten() {
+    let mut bed = Bed::new();
+    bed.refresh(plain(1, &[("phi-a", "p1")]));
+    let id = bed.state.scrapeable().next().unwrap();
+    let job = bed.state.job(id, bed.now()).unwrap();
+    bed.seconds = 1;
+    bed.finish(&job, &Reading::Gauge(9.0));
+    let job = bed.state.job(id, bed.now()).unwrap();
+    bed.seconds = 2;
+    bed.refresh(plain(1, &[("phi-a", "p2")]));
+    bed.seconds = 3;
+    bed.finish(&job, &Reading::Gauge(500.0));
+    let next = bed.state.job(id, bed.now()).unwrap();
+    assert_eq!((next.form, next.pod_uid.as_str()), (None, "p2"));
+    bed.finish(&next, &Reading::Gauge(2.0));
+    assert_eq!(bed.answer(), Answer::Value(2.0));
+}
+
+#[test]
+fn inference_set_recreated_under_its_name_shares_nothing() {
+    let mut bed = Bed::new();
+    bed.refresh(plain(1, &[("phi-a", "p1")]));
+    bed.seconds = 1;
+    bed.scrape(9.0);
+    let before: Vec<_> = bed.state.scrapeable().collect();
+    bed.refresh(objects("u2", 1, &[trigger(&json!({}))], &[("phi-a", "p1")]));
+    assert!(bed.state.scrapeable().all(|id| !before.contains(&id)));
+    assert_eq!(bed.state.fresh(&bed.timing, bed.now()), 0);
+}
+
+#[test]
+fn triggers_of_one_endpoint_share_its_page_and_its_samples() {
+    let mut bed = Bed::new();
+    let queue =
+        json!({"metricName": "vllm:request_queue_time_seconds", "aggregation": "windowed-avg", "metricCacheWindow": "60"});
+    let both = [trigger(&json!({})), trigger(&queue)];
+    bed.refresh(objects("u1", 1, &both[..1], &[("phi-a", "p1")]));
+    bed.seconds = 1;
+    bed.scrape(3.0);
+    bed.refresh(objects("u1", 1, &both, &[("phi-a", "p1")]));
+    assert_eq!(bed.state.scrapeable().count(), 1);
+    let id = bed.state.scrapeable().next().unwrap();
+    let job = bed.state.job(id, bed.now()).unwrap();
+    let wanted: Vec<_> = job.page.wanted.iter().map(|wanted| wanted.metric.as_str()).collect();
+    assert_eq!(
+        wanted,
+        [
+            "vllm:num_requests_waiting",
+            "vllm:num_requests_running",
+            "vllm:request_queue_time_seconds"
+        ]
+    );
+    assert_eq!(bed.answer(), Answer::Value(3.0), "what was known before stays known");
+}
+
+#[test]
+fn every_endpoint_is_a_target_and_more_than_four_are_too_many() {
+    let mut bed = Bed::new();
+    let ports = ["80", "443", "8000"].map(|port| trigger(&json!({"metricPort": port})));
+    let paths = ["/a", "/b"].map(|path| trigger(&json!({"metricPath": path})));
+    let triggers = [&ports[..], &paths[..]].concat();
+    bed.refresh(objects("u1", 1, &triggers, &[("phi-a", "p1")]));
+    assert_eq!(bed.state.triggers.len(), 5);
+    assert_eq!(bed.state.scrapeable().count(), MAX_ENDPOINTS);
+    let inputs = bed
+        .state
+        .triggers
+        .iter()
+        .map(|trigger| bed.state.input(trigger, &bed.timing, bed.now()).is_some());
+    assert_eq!(inputs.collect::<Vec<_>>(), [true, true, true, true, false]);
+}
+
+#[test]
+fn endpoint_that_stays_keeps_its_samples_when_another_goes() {
+    let mut bed = Bed::new();
+    let triggers = [trigger(&json!({"metricPort": "8000"})), trigger(&json!({}))];
+    bed.refresh(objects("u1", 1, &triggers, &[("phi-a", "p1")]));
+    bed.seconds = 1;
+    bed.scrape(6.0);
+    bed.refresh(objects("u1", 1, &triggers[1..], &[("phi-a", "p1")]));
+    assert_eq!(bed.answer(), Answer::Value(6.0));
+}
+
+#[test]
+fn trigger_that_asks_the_same_keeps_its_history_and_another_starts_anew() {
+    let mut bed = Bed::new();
+    bed.refresh(plain(2, &[("phi-a", "p1"), ("phi-b", "p2")]));
+    for round in 1..=25 {
+        bed.seconds = round * 15;
+        bed.scrape(0.0);
+        bed.state.end_round(&bed.timing, bed.now());
+    }
+    let supported = bed.answer();
+    bed.refresh(objects(
+        "u1",
+        2,
+        &[trigger(&json!({"credentialEpoch": "2"}))],
+        &[("phi-a", "p1"), ("phi-b", "p2")],
+    ));
+    assert_eq!(bed.answer(), supported, "a new epoch is no new question");
+    bed.refresh(objects(
+        "u1",
+        2,
+        &[trigger(&json!({"threshold": "11"}))],
+        &[("phi-a", "p1"), ("phi-b", "p2")],
+    ));
+    assert_ne!(bed.answer(), supported, "a new threshold is one");
+}
+
+#[test]
+fn missing_metric_is_looked_for_on_the_whole_page_once_and_its_hint_stays() {
+    let mut bed = Bed::new();
+    let objects = || {
+        let missing = trigger(&json!({"metricName": "vllm:queue_size"}));
+        objects("u1", 1, &[missing], &[("phi-a", "p1")])
+    };
+    bed.refresh(objects());
+    let id = bed.state.scrapeable().next().unwrap();
+    let take = |bed: &mut Bed, nearest: Option<&str>| {
+        bed.seconds += 15;
+        let job = bed.state.job(id, bed.now()).unwrap();
+        let absent = Reading::Absent {
+            nearest: nearest.map(Into::into),
+        };
+        let readings = vec![absent, Reading::Gauge(1.0), Reading::Gauge(1.0)];
+        let sample = Sample {
+            readings,
+            form: Some(if job.for_hint { Form::Full } else { Form::Filtered }),
+            at: bed.now(),
+        };
+        let asked = (job.form, job.for_hint);
+        bed.state.finish(&job, Ok(sample), bed.now());
+        asked
+    };
+    assert_eq!(take(&mut bed, None), (None, false));
+    assert_eq!(take(&mut bed, Some("vllm:num_requests_waiting")), (Some(Form::Full), true));
+    assert_eq!(take(&mut bed, None), (Some(Form::Filtered), false));
+    let records = bed.state.end_round(&bed.timing, bed.now());
+    let warning = records[0]
+        .warnings
+        .iter()
+        .find(|warning| warning.reason == WarningReason::MetricNotFound);
+    let message = &warning.unwrap().message;
+    assert!(message.contains("vllm:num_requests_waiting"), "{message}");
+}
+
+#[test]
+fn target_that_is_not_asked_says_why() {
+    let mut bed = Bed::new();
+    bed.refresh(plain(1, &[("phi-a", "p1")]));
+    let id = bed.state.scrapeable().next().unwrap();
+    bed.state.refuse(id, "not scraped: the limit is reached", bed.now());
+    let failure = bed.state.replicas["phi-a"].targets[0].series.failure().unwrap();
+    assert_eq!(&*failure.reason, "not scraped: the limit is reached");
+}
+
+#[test]
+fn without_the_inference_set_there_is_nothing_to_decide() {
+    let mut bed = Bed::new();
+    let mut objects = plain(1, &[("phi-a", "p1")]);
+    objects.object = None;
+    bed.refresh(objects);
+    assert!(bed.state.object.is_none());
+    assert!(bed.state.end_round(&bed.timing, bed.now()).is_empty());
+    assert_eq!(bed.state.scrapeable().count(), 0);
+}
