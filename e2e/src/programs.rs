@@ -1,5 +1,7 @@
 //! The programs under test as processes: start, stop, kill, their logs and probes. Built beforehand, by cargo.
 
+mod usage;
+
 use std::fs::File;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -12,6 +14,8 @@ use tokio::process::{Child, Command};
 
 use crate::bed::{Look, eventually};
 use crate::http_get;
+
+pub use usage::Usage;
 
 /// How long a program may take to end by itself.
 const STOP: Duration = Duration::from_secs(20);
@@ -224,6 +228,15 @@ impl Program {
     #[must_use]
     pub fn id(&self) -> Option<u32> {
         self.child.id()
+    }
+
+    /// What it has used so far.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn usage(&self) -> anyhow::Result<Usage> {
+        let id = self.id().with_context(|| format!("{} has ended", self.start.pod))?;
+        Usage::of(id)
     }
 
     /// The last lines of its log.

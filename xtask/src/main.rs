@@ -1,6 +1,7 @@
 //! Repository automation, run as `cargo xtask`. Only arguments and dispatch are here.
 #![expect(clippy::print_stderr, reason = "a command line tool: the terminal is its output")]
 
+mod bench;
 mod demo;
 mod test;
 mod testbed;
@@ -13,6 +14,8 @@ use clap::Parser;
 #[derive(Parser)]
 #[command(about = "Automation of this repository", disable_help_subcommand = true)]
 enum Xtask {
+    /// Measure what is fast, small or patient, against goals; `BENCHMARKS.md` says what and how
+    Bench(bench::Options),
     /// Show the product working: a real control plane, the three programs, load, replicas that follow it
     Demo(demo::Options),
     /// Run every test: the crates' own, then the cluster tests inside a test bed
@@ -24,6 +27,7 @@ enum Xtask {
 
 fn main() -> ExitCode {
     let outcome = match Xtask::parse() {
+        Xtask::Bench(options) => bench::run(&options),
         Xtask::Demo(options) => demo::run(&options),
         Xtask::Test(options) => test::run(&options),
         Xtask::Testbed(command) => testbed::run(command),

@@ -9,7 +9,9 @@ use crate::keda;
 use anyhow::Result;
 use jiff::Timestamp;
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(45);
+/// Some rounds of scraping, after KEDA has got round to the object.
+const METRIC_WITHIN: Duration = Duration::from_secs(60);
 
 /// An Event about the object with this reason, whose message has all these words.
 ///
@@ -53,6 +55,25 @@ pub async fn metric(bed: &Bed, namespace: &str, name: &str, metric: &str, wanted
         },
     )
     .await
+}
+
+/// The replica count that the scaler publishes is this one. The value lies somewhere above the next lower count, so that
+/// the HPA rounds it up.
+///
+/// # Errors
+/// As above.
+pub async fn desired(bed: &Bed, namespace: &str, name: &str, replicas: u32) -> Result<()> {
+    eventually(
+        METRIC_WITHIN,
+        &format!("{replicas} replicas are wanted for {name}"),
+        async || {
+            let value = keda::external_metric(&bed.client, namespace, name, "s0-desired-replicas").await?;
+            let wanted = f64::from(replicas);
+            Ok(Look::when(value > wanted - 1.0 && value <= wanted, value))
+        },
+    )
+    .await?;
+    Ok(())
 }
 
 /// The count does not change from `since` until `span` from now has passed.

@@ -114,6 +114,19 @@ impl Observer {
         Ok(change)
     }
 
+    /// Waits for what the HPA says about a change; its Event comes after the change itself.
+    ///
+    /// # Errors
+    /// When it says nothing: it was somebody else, then.
+    pub async fn cause(&self, change: &Change) -> Result<String> {
+        let what = format!("the HPA says why {change:?}");
+        let said = async || {
+            let change = self.changes().into_iter().find(|other| other.at == change.at);
+            change.and_then(|change| change.cause).map(Look::Met).context("no Event")
+        };
+        eventually(EVENT_WITHIN, &what, said).await
+    }
+
     /// # Errors
     /// When the count has changed since `time`: the changes.
     pub fn unchanged_since(&self, time: Timestamp) -> Result<()> {

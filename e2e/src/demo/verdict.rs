@@ -1,11 +1,11 @@
 //! The one-screen summary and the judgement: success only if the replicas went through exactly the counts expected.
 
 use super::acts::Act;
-use super::programs::Usage;
 use super::story::Story;
+use crate::programs::Usage;
 
 /// Prints the summary; whether every act went as it should.
-pub(super) fn print(story: &Story, acts: &[Act], usage: &[Usage]) -> bool {
+pub(super) fn print(story: &Story, acts: &[Act], usage: &[(&str, Usage)]) -> bool {
     story.chapter("summary");
     for act in acts {
         let counts = counts(act);
@@ -32,14 +32,10 @@ pub(super) fn print(story: &Story, acts: &[Act], usage: &[Usage]) -> bool {
             story.sum_up(&format!("  {at:>6.1}s  {} -> {}  {}", change.from, change.to, brief(cause)));
         }
     }
-    for Usage {
-        program,
-        rss_mib,
-        cpu_seconds,
-    } in usage
-    {
+    for (program, usage) in usage {
         story.sum_up(&format!(
-            "{program}: {rss_mib:.1} MiB resident, {cpu_seconds:.2} s of processor time"
+            "{program}: {:.1} MiB resident, {:.2} s of processor time",
+            usage.rss_mib, usage.cpu_seconds
         ));
     }
     let succeeded = acts.iter().all(|act| counts(act) == act.expected);

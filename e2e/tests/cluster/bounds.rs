@@ -97,7 +97,7 @@ async fn limit(bed: &Bed, namespace: &str, nodes: u32) -> Result<()> {
 
 async fn has_bounds(bed: &Bed, namespace: &str, min: i64, max: i64) -> Result<()> {
     let what = format!("ScaledObject and HPA have the bounds {min} to {max}");
-    eventually(Duration::from_secs(15), &what, async || {
+    eventually(Duration::from_secs(60), &what, async || {
         let object = bed.get(Kind::SCALED_OBJECT, namespace, "phi").await?;
         let hpa = bed.get(Kind::HPA, namespace, "keda-hpa-phi").await?;
         let shown = [

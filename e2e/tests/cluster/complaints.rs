@@ -144,7 +144,7 @@ async fn every_invalid_annotation_is_named_and_quoted_and_costs_nothing() -> Res
 /// Breaks one annotation, reads the Event, and mends it with another maximum, which shows that the mending took effect.
 async fn complain(bed: &Bed, namespace: &str, name: &str, good: &[(&str, &str)], wrong: Wrong, max: u32) -> Result<()> {
     let (key, value, reason, says) = wrong;
-    let before = eventually(Duration::from_secs(15), "the good ScaledObject", async || {
+    let before = eventually(Duration::from_secs(60), "the good ScaledObject", async || {
         bed.get(Kind::SCALED_OBJECT, namespace, name).await.map(Look::Met)
     })
     .await?;
@@ -195,7 +195,7 @@ async fn a_misspelt_annotation_is_reported_with_the_nearest_known_one_and_ignore
         let (ignored, chosen) = (annotation("threshold"), annotation("metrics"));
         let ignored = [ignored.as_str(), chosen.as_str()];
         expect::event(&bed, &namespace, Kind::INFERENCE_SET, "phi", "IgnoredAnnotation", &ignored).await?;
-        eventually(Duration::from_secs(15), "it is provisioned all the same", async || {
+        eventually(Duration::from_secs(60), "it is provisioned all the same", async || {
             bed.get(Kind::SCALED_OBJECT, &namespace, "phi").await.map(Look::Met)
         })
         .await?;

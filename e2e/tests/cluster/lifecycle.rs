@@ -10,7 +10,7 @@ use keda_kaito_e2e::cases::objects::{Kind, spec_of_scaled_object, text};
 use keda_kaito_e2e::cases::{expect, running};
 use serde_json::{Value, json};
 
-const SOON: Duration = Duration::from_secs(15);
+const SOON: Duration = Duration::from_secs(60);
 
 #[tokio::test]
 async fn what_was_provisioned_goes_with_its_annotation_and_comes_back_with_it() -> Result<()> {

@@ -69,7 +69,7 @@ async fn up_hold_down(bed: &Bed, namespace: &str, nodes: &str, nodes_per_replica
     })
     .await?;
     every_replica_has(bed, namespace, nodes_per_replica).await?;
-    expect::metric(bed, namespace, "phi", "s0-desired-replicas", 1.0).await?;
+    expect::desired(bed, namespace, "phi", 1).await?;
 
     // One metric of two is not enough.
     let half = Timestamp::now();

@@ -1,26 +1,23 @@
-//! The quick start of KAITO's documentation, byte for byte: what it makes, what it shows, and its first step up.
+//! The quick start of KAITO's documentation, byte for byte: what it makes, and how soon. Nothing else runs in the bed
+//! meanwhile, so that times mean something.
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
-use jiff::Timestamp;
+use anyhow::{Result, ensure};
 use keda_kaito_core::names;
 use keda_kaito_e2e::bed::{Bed, Look, eventually};
 use keda_kaito_e2e::cases::kubectl::kubectl;
 use keda_kaito_e2e::cases::objects::{Kind, condition, text};
-use keda_kaito_e2e::cases::observer::Observer;
 use keda_kaito_e2e::cases::{running, times};
 use serde_json::{Value, json};
 
 const DOCUMENT: &str = include_str!("../../fixtures/kaito/kaito_inferenceset_phi_4_mini.yaml");
 const NAME: &str = "phi-4-mini";
 const HPA: &str = "keda-hpa-phi-4-mini";
-const UP_WINDOW: Duration = Duration::from_secs(60);
-/// How often the bed's HPA controller looks: its last low recommendation may be as much older than the load.
-const HPA_SYNC: Duration = Duration::from_secs(2);
+const WITHIN: Duration = Duration::from_secs(10);
 
 #[tokio::test]
-async fn the_documented_inferenceset_grows_after_its_window_as_v1alpha1() -> Result<()> {
+async fn the_documented_inferenceset_has_a_valid_hpa_within_ten_seconds_as_v1alpha1() -> Result<()> {
     let bed = running::bed().await?;
     ensure!(DOCUMENT.contains("apiVersion: kaito.sh/v1alpha1") && DOCUMENT.contains("namespace: default"));
     let outcome = quick_start(&bed, "default", DOCUMENT).await;
@@ -29,7 +26,7 @@ async fn the_documented_inferenceset_grows_after_its_window_as_v1alpha1() -> Res
 }
 
 #[tokio::test]
-async fn the_documented_inferenceset_grows_after_its_window_as_v1beta1() -> Result<()> {
+async fn the_documented_inferenceset_has_a_valid_hpa_within_ten_seconds_as_v1beta1() -> Result<()> {
     let bed = running::bed().await?;
     bed.with_namespace("quick-start", async |namespace| {
         let document = DOCUMENT.replace("kaito.sh/v1alpha1", "kaito.sh/v1beta1");
@@ -42,7 +39,6 @@ async fn the_documented_inferenceset_grows_after_its_window_as_v1beta1() -> Resu
 async fn quick_start(bed: &Bed, namespace: &str, document: &str) -> Result<()> {
     let begun = Instant::now();
     kubectl(&["apply", "--filename=-"], document).await?;
-    let observer = Observer::start(bed, namespace, NAME).await?;
     let applied = begun.elapsed();
     let scaled_object = eventually(Duration::from_secs(10), "a ScaledObject", async || {
         bed.get(Kind::SCALED_OBJECT, namespace, NAME).await.map(Look::Met)
@@ -68,29 +64,11 @@ async fn quick_start(bed: &Bed, namespace: &str, document: &str) -> Result<()> {
         Ok(Look::when(condition(&scaled_object, "Ready") == "True", scaled_object))
     };
     eventually(Duration::from_secs(10), "the ScaledObject is Ready", ready).await?;
-
-    let loaded = Timestamp::now();
-    bed.fleet.set(namespace, NAME, json!({"waiting": 58})).await?;
-    eventually(Duration::from_secs(30), "kubectl shows the load", async || {
-        let shown = kubectl(&["get", "hpa", HPA, "--namespace", namespace], "").await?;
-        Ok(Look::when(shown.contains("58/10 (avg)"), shown))
-    })
-    .await?;
-    let change = observer.next_after(loaded, 2, UP_WINDOW + Duration::from_secs(60)).await?;
-    let waited = change.at.duration_since(loaded).unsigned_abs();
-    times::note(bed, "quick start: 58 waiting to 2 replicas", waited)?;
+    times::note(bed, "quick start: apply to ScaledObject Ready", begun.elapsed())?;
     ensure!(
-        waited + HPA_SYNC >= UP_WINDOW,
-        "the step came after {waited:?}, inside the window: {change:?}"
-    );
-    ensure!(
-        change.by.contains("kube-controller-manager"),
-        "somebody else made the step: {change:?}"
-    );
-    let cause = change.cause.context("the HPA did not say why")?;
-    ensure!(
-        cause.contains("s0-vllm:num_requests_waiting") && cause.contains("above target"),
-        "{cause}"
+        begun.elapsed() < WITHIN,
+        "the ScaledObject was Ready only after {:?}",
+        begun.elapsed()
     );
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! The HPA's arithmetic as `core::hpa` models it, against the real HPA behind the real KEDA: a table of values, targets,
-//! counts and tolerances. The targets are objects of a kind that no controller touches, so a status may lag as it likes.
+//! counts and tolerances. It needs none of the programs under test. The targets are objects of a kind that no controller touches, so a status may lag as it likes.
+
+mod scripted;
 
 use std::time::Duration;
 
@@ -11,7 +13,7 @@ use keda_kaito_e2e::cases::objects::{Kind, condition, number, text};
 use keda_kaito_e2e::keda;
 use serde_json::{Value, json};
 
-use crate::scripted::{METRIC, Scripted};
+use scripted::{METRIC, Scripted};
 
 const TARGET: Kind = Kind::new("testbed.local", "v1", "ScaleTarget");
 const MAX: u32 = 40;
