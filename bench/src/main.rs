@@ -1,18 +1,24 @@
 //! Measures and prints the figures of BENCHMARKS.md. Only arguments and dispatch are here; `cargo xtask bench` builds
 //! this in release, describes the machine, and runs the figures of the scaler's process inside a test bed.
-#![expect(clippy::print_stdout, reason = "figures are printed")]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "figures are printed")]
 
+mod calls;
 mod decisions;
 mod figures;
 mod machine;
 mod memory;
+mod objects;
+mod pods;
 mod reader;
 mod rounds;
+mod scaler;
 
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, ValueEnum};
+use figures::Figures;
+use scaler::Scenario;
 
 /// Bytes allocated are part of the figures.
 #[global_allocator]
@@ -24,6 +30,9 @@ struct Arguments {
     /// What to measure
     #[arg(value_enum, required = true)]
     what: Vec<What>,
+    /// Replicas of each of the 1,000 InferenceSets that the scaler's process is measured with
+    #[arg(long, default_value_t = 10)]
+    replicas: usize,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -34,21 +43,43 @@ enum What {
     Decide,
     /// Memory per scraped replica
     Memory,
+    /// In a test bed: the scaler with little to do
+    Idle,
+    /// In a test bed: filtered pages of many replicas
+    Filtered,
+    /// In a test bed: KEDA's calls
+    Calls,
+    /// In a test bed: whole pages of many replicas
+    Full,
+    /// In a test bed: many replicas of which some are dead or slow
+    Faults,
 }
 
 /// Fails when a goal is missed, so that a script can tell.
 fn main() -> Result<ExitCode> {
-    let arguments = Arguments::parse();
+    let Arguments { what, replicas } = Arguments::parse();
     println!("{}", machine::description()?);
     let mut reached = true;
-    for what in arguments.what {
-        let figures = match what {
-            What::Reader => reader::measure(),
-            What::Decide => decisions::measure(),
-            What::Memory => memory::measure(ALLOCATOR),
-        };
+    let mut tell = |figures: &Figures| {
         println!("\n{figures}");
         reached &= figures.all_reached();
+    };
+    let mut scenarios = Vec::new();
+    for what in what {
+        match what {
+            What::Reader => tell(&reader::measure()),
+            What::Decide => tell(&decisions::measure()),
+            What::Memory => tell(&memory::measure(ALLOCATOR)),
+            What::Idle => scenarios.push(Scenario::Idle),
+            What::Filtered => scenarios.push(Scenario::Filtered),
+            What::Calls => scenarios.push(Scenario::Calls),
+            What::Full => scenarios.push(Scenario::Full),
+            What::Faults => scenarios.push(Scenario::Faults),
+        }
+    }
+    if !scenarios.is_empty() {
+        let runtime = tokio::runtime::Runtime::new()?;
+        runtime.block_on(scaler::measure(&scenarios, replicas, tell))?;
     }
     Ok(if reached { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

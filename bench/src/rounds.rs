@@ -51,8 +51,19 @@ fn turn(subject: &mut dyn FnMut(), calls: u32) -> f64 {
     begun.elapsed().as_secs_f64()
 }
 
-/// The middle of the values; not a number when there are none.
-pub(crate) fn median(mut values: Vec<f64>) -> f64 {
+fn median(values: Vec<f64>) -> f64 {
+    quantile(values, 0.5)
+}
+
+/// The value below which this share of the values lies; not a number when there are none.
+pub(crate) fn quantile(mut values: Vec<f64>, share: f64) -> f64 {
     values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_precision_loss,
+        clippy::cast_sign_loss,
+        reason = "an index"
+    )]
+    let index = (values.len() as f64 * share) as usize;
+    values.get(index).copied().unwrap_or(f64::NAN)
 }
