@@ -1,6 +1,8 @@
 //! The loop between watches and reconciliations: news in, due InferenceSets out, a bounded number at a time.
 //! One session knows one set of served versions; it ends when they change.
 
+#[cfg(test)]
+mod tests;
 pub(crate) mod watches;
 
 use std::collections::{HashMap, HashSet};

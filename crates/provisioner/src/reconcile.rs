@@ -2,7 +2,7 @@
 
 mod memory;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod write;
 
 use std::collections::BTreeSet;

@@ -128,6 +128,20 @@ impl Watches {
         self.news.push(watched.changes.map(news).boxed());
     }
 
+    /// News of a test, in order, with nothing known before and silence after.
+    #[cfg(test)]
+    pub(super) fn scripted(news: BoxStream<'static, News>) -> Self {
+        Self {
+            news: [news].into_iter().collect(),
+            freshness: Vec::new(),
+            inference_sets: kube::runtime::reflector::store::Writer::new(names_of_a_kind()).as_reader(),
+            workspaces: kube::runtime::reflector::store::Writer::new(names_of_a_kind()).as_reader(),
+            scaled_objects: kube::runtime::reflector::store::Writer::default().as_reader(),
+            trigger_authentications: kube::runtime::reflector::store::Writer::default().as_reader(),
+            leases: None,
+        }
+    }
+
     /// Waits for the first complete list of everything; the gate says which are missing. False when a watch ended.
     pub(crate) async fn synced(&mut self, gate: &Gate) -> bool {
         loop {
@@ -176,4 +190,15 @@ where
 {
     let objects: Vec<Arc<K>> = store.state();
     all.extend(objects.into_iter().map(|object| news(Change::Applied(object))));
+}
+
+#[cfg(test)]
+fn names_of_a_kind() -> kube::core::ApiResource {
+    kube::core::ApiResource {
+        group: names::KAITO_GROUP.to_owned(),
+        version: "v1beta1".to_owned(),
+        api_version: "kaito.sh/v1beta1".to_owned(),
+        kind: "Any".to_owned(),
+        plural: "anys".to_owned(),
+    }
 }

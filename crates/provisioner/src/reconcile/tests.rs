@@ -1,6 +1,6 @@
 //! Reconciliations against a scripted API server: the exact calls, and what follows from each answer.
 
-mod build;
+pub(crate) mod build;
 
 use std::time::Duration;
 

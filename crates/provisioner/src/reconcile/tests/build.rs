@@ -17,10 +17,10 @@ use crate::metrics::Metrics;
 use crate::pace::Pace;
 use crate::reconcile::{Memory, Reconciler, Task};
 
-pub(super) const OBJECT: &str = "/apis/keda.sh/v1alpha1/namespaces/default/scaledobjects/phi-4";
-pub(super) const EVENTS: &str = "/apis/events.k8s.io/v1/namespaces/default/events";
+pub(crate) const OBJECT: &str = "/apis/keda.sh/v1alpha1/namespaces/default/scaledobjects/phi-4";
+pub(crate) const EVENTS: &str = "/apis/events.k8s.io/v1/namespaces/default/events";
 
-pub(super) struct Setup {
+pub(crate) struct Setup {
     inference_set: InferenceSet,
     workspaces: Vec<Workspace>,
     live: Option<ScaledObject>,
@@ -28,9 +28,9 @@ pub(super) struct Setup {
     scaler_serves: Option<bool>,
 }
 
-pub(super) struct Builder(InferenceSet);
+pub(crate) struct Builder(InferenceSet);
 
-pub(super) fn inference_set() -> Builder {
+pub(crate) fn inference_set() -> Builder {
     let object = json!({
         "metadata": {
             "name": "phi-4", "namespace": "default", "uid": "u1",
@@ -42,20 +42,20 @@ pub(super) fn inference_set() -> Builder {
 }
 
 impl Builder {
-    pub(super) fn annotated(mut self, key: &str, value: &str) -> Self {
+    pub(crate) fn annotated(mut self, key: &str, value: &str) -> Self {
         let annotations = self.0.metadata.annotations.as_mut().unwrap();
         annotations.insert(format!("scaledobject.kaito.sh/{key}"), value.to_owned());
         self
     }
 
-    pub(super) fn without_auto_provision(mut self) -> Self {
+    pub(crate) fn without_auto_provision(mut self) -> Self {
         self.0.metadata.annotations = None;
         self
     }
 }
 
 impl Setup {
-    pub(super) fn new(inference_set: Builder) -> Self {
+    pub(crate) fn new(inference_set: Builder) -> Self {
         let workspace = json!({
             "metadata": {
                 "name": "phi-4-x", "namespace": "default",
@@ -79,28 +79,28 @@ impl Setup {
         }
     }
 
-    pub(super) fn live(mut self, object: Value) -> Self {
+    pub(crate) fn live(mut self, object: Value) -> Self {
         self.live = Some(serde_json::from_value(object).unwrap());
         self
     }
 
-    pub(super) fn epoch(mut self, epoch: u64) -> Self {
+    pub(crate) fn epoch(mut self, epoch: u64) -> Self {
         self.options.credential_epoch = Some(epoch);
         self
     }
 
-    pub(super) fn scaler(mut self, serves: Option<bool>) -> Self {
+    pub(crate) fn scaler(mut self, serves: Option<bool>) -> Self {
         self.scaler_serves = serves;
         self
     }
 
-    pub(super) fn without_workspace(mut self) -> Self {
+    pub(crate) fn without_workspace(mut self) -> Self {
         self.workspaces.clear();
         self
     }
 
     /// What a new InferenceSet like this is given.
-    pub(super) fn desired(&self) -> ScaledObject {
+    pub(crate) fn desired(&self) -> ScaledObject {
         let workspaces: Vec<&Workspace> = self.workspaces.iter().collect();
         let observation = Observation {
             inference_set: &self.inference_set,
@@ -113,7 +113,15 @@ impl Setup {
         apply.desired
     }
 
-    pub(super) fn task(&self) -> Task {
+    pub(crate) fn options(&self) -> RenderOptions {
+        self.options.clone()
+    }
+
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        self.task().snapshot
+    }
+
+    pub(crate) fn task(&self) -> Task {
         Task {
             key: key_of(&self.inference_set),
             snapshot: Snapshot {
@@ -127,7 +135,7 @@ impl Setup {
         }
     }
 
-    pub(super) fn reconciler(&self, client: Client) -> Reconciler {
+    pub(crate) fn reconciler(&self, client: Client) -> Reconciler {
         let registry = SharedRegistry::with_prefix("test");
         let now = Instant::now();
         Reconciler {
@@ -141,7 +149,7 @@ impl Setup {
 }
 
 /// An applied object as the API server answers: with identity, and our entry in `managedFields`.
-pub(super) fn stored(desired: &ScaledObject) -> Value {
+pub(crate) fn stored(desired: &ScaledObject) -> Value {
     let mut object = serde_json::to_value(desired).unwrap();
     let mut fields = json!({ "f:metadata": { "f:annotations": {} }, "f:spec": fields_of(&object["spec"]) });
     fields["f:metadata"]["f:annotations"] = fields_of(&object["metadata"]["annotations"]);
