@@ -1,6 +1,8 @@
 //! What the scaler reports about itself. Label values come from closed lists; what is reported per InferenceSet is in
 //! `metrics::fleet`.
 
+pub mod fleet;
+
 use std::time::Duration;
 
 use keda_kaito_runtime::metrics::SharedRegistry;
@@ -27,8 +29,6 @@ pub struct Metrics {
     generation: Gauge,
     not_after: Gauge,
     root_not_after: Gauge,
-    targets: Gauge,
-    fresh_targets: Gauge,
     over_quota: Gauge,
     blind: Gauge,
 }
@@ -58,8 +58,6 @@ impl Metrics {
             generation: Gauge::default(),
             not_after: Gauge::default(),
             root_not_after: Gauge::default(),
-            targets: Gauge::default(),
-            fresh_targets: Gauge::default(),
             over_quota: Gauge::default(),
             blind: Gauge::default(),
         }
@@ -70,9 +68,6 @@ impl Metrics {
         registry.register("scrapes", help, self.scrapes.clone());
         let help = "Time from dialling a replica to its answer, or to giving up";
         registry.register_with_unit("scrape_duration", help, Unit::Seconds, self.scrape_duration.clone());
-        registry.register("targets", "Replicas that are scraped", self.targets.clone());
-        let help = "Replicas whose newest sample is fresh";
-        registry.register("fresh_targets", help, self.fresh_targets.clone());
         let help = "Replicas that are not scraped because of a limit on targets";
         registry.register("targets_over_quota", help, self.over_quota.clone());
         let help = "1 while another replica of the scaler sees targets and this one sees none, else 0";
@@ -125,12 +120,6 @@ impl Metrics {
     /// Counts one Secret that could not be used.
     pub fn credentials_refused(&self) {
         self.refusals.inc();
-    }
-
-    /// Shows how many targets there are, and of how many there is a fresh sample.
-    pub fn targets(&self, all: usize, fresh: usize) {
-        self.targets.set(gauge(all));
-        self.fresh_targets.set(gauge(fresh));
     }
 
     /// Shows how many targets go without.

@@ -26,7 +26,7 @@ use crate::callers::Callers;
 use crate::clock::Clock;
 use crate::engine::{Engine, EngineConfig, MAX_REPORTS, Quotas};
 use crate::lease::{Acknowledger, Owner};
-use crate::metrics::Metrics;
+use crate::metrics::{self, Metrics};
 use crate::registry::Registry;
 use crate::registry::trigger::TriggerRules;
 use crate::reporter::Reporter;
@@ -80,6 +80,7 @@ pub async fn run(args: ScalerArgs, ctx: ProcessContext) -> anyhow::Result<()> {
         ..Timing::default()
     };
     let registry = Registry::new(Clock::start(), timing);
+    metrics::fleet::register(&ctx.registry, registry.clone());
     let callers = Callers::new(Timestamp::now());
     let connections = Connections::default();
     let (publish, credentials) = watch::channel(None);

@@ -1,1 +1,330 @@
+//! The loop from objects to answers: a fake API server that lists and keeps its watches open, a real metrics server.
 
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use http::{Request, Response};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::Frame;
+use keda_kaito_core::fleet::Timing;
+use keda_kaito_core::record::Answer;
+use keda_kaito_core::trigger::{TriggerRequest, decode};
+use keda_kaito_runtime::client::Clients;
+use keda_kaito_runtime::metrics::SharedRegistry;
+use keda_kaito_runtime::readiness::Readiness;
+use keda_kaito_runtime::watch::WatchMetrics;
+use kube::Client;
+use kube::client::Body;
+use kube::core::ApiResource;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::UnboundedReceiverStream;
+use tokio_util::sync::CancellationToken;
+
+use super::*;
+use crate::clock::Clock;
+use crate::registry::AnswerError;
+use crate::watches::Kinds;
+
+type AnswerBody = UnsyncBoxBody<Bytes, Infallible>;
+
+/// Lists what it was given, and sends what it is told on its watches.
+#[derive(Clone, Default)]
+struct Api {
+    lists: Arc<BTreeMap<&'static str, Vec<Value>>>,
+    watches: Arc<Mutex<BTreeMap<String, mpsc::UnboundedSender<Bytes>>>>,
+}
+
+impl Api {
+    fn client(&self) -> Client {
+        let api = self.clone();
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let answer = api.answer(&request);
+            async move { Ok::<_, Infallible>(answer) }
+        });
+        Client::new(service, "default")
+    }
+
+    fn answer(&self, request: &Request<Body>) -> Response<AnswerBody> {
+        let plural = request.uri().path().rsplit('/').next().unwrap().to_owned();
+        let body = if request.uri().query().unwrap_or_default().contains("watch=true") {
+            let (tx, rx) = mpsc::unbounded_channel();
+            self.watches.lock().unwrap().insert(plural, tx);
+            let frames = UnboundedReceiverStream::new(rx).map(|line| Ok(Frame::data(line)));
+            StreamBody::new(frames).boxed_unsync()
+        } else {
+            let items = self.lists.get(plural.as_str()).cloned().unwrap_or_default();
+            let list = json!({"kind": "List", "apiVersion": "v1", "metadata": {"resourceVersion": "1"}, "items": items});
+            Full::from(list.to_string()).boxed_unsync()
+        };
+        Response::new(body)
+    }
+
+    async fn send(&self, plural: &str, kind: &str, object: &Value) {
+        let line = format!("{}\n", json!({"type": kind, "object": object}));
+        eventually("a watch", || self.watches.lock().unwrap().contains_key(plural)).await;
+        self.watches.lock().unwrap()[plural].send(Bytes::from(line)).unwrap();
+    }
+}
+
+/// Answers every request with so many waiting requests.
+async fn model_server(waiting: u32) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut head = [0; 2048];
+            let _read = stream.read(&mut head).await;
+            let body = format!("# TYPE vllm:num_requests_waiting gauge\nvllm:num_requests_waiting {waiting}\n");
+            let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+            let _sent = stream.write_all(answer.as_bytes()).await;
+        }
+    });
+    port
+}
+
+struct Bed {
+    api: Api,
+    registry: Registry,
+    readiness: Readiness,
+    port: u16,
+    reports: mpsc::Receiver<RoundReport>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Bed {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Bed {
+    async fn start(waiting: u32, quotas: Quotas) -> Self {
+        let port = model_server(waiting).await;
+        let lists = BTreeMap::from([
+            ("inferencesets", vec![inference_set(1)]),
+            ("workspaces", vec![workspace("phi-a")]),
+            ("pods", vec![pod("phi-a")]),
+            ("scaledobjects", vec![scaled_object(port)]),
+        ]);
+        let api = Api {
+            lists: Arc::new(lists),
+            ..Api::default()
+        };
+        let timing = Timing {
+            scrape_interval: Duration::from_secs(1),
+            ..Timing::default()
+        };
+        let registry = Registry::new(Clock::start(), timing);
+        let readiness = Readiness::default();
+        let (sender, reports) = mpsc::channel(MAX_REPORTS);
+        let mut engine = Engine::new(EngineConfig {
+            registry: registry.clone(),
+            metrics: Metrics::unregistered(),
+            rules: Arc::new(Rules {
+                loopback_allowed: true,
+                ..Rules::default()
+            }),
+            quotas,
+            identity: "scaler-0".to_owned(),
+            reports: sender,
+            cache: readiness.gate("cache", "waiting"),
+            first_round: readiness.gate("first round", "waiting"),
+        });
+        let clients = Clients {
+            watch: api.client(),
+            api: api.client(),
+        };
+        let kinds = Kinds {
+            inference_set: resource("InferenceSet", "inferencesets"),
+            workspace: resource("Workspace", "workspaces"),
+        };
+        let metrics = WatchMetrics::register(&SharedRegistry::with_prefix("test"));
+        let stop = CancellationToken::new();
+        let rules = TriggerRules {
+            ports: vec![port],
+            tolerance_in_force: true,
+        };
+        let (mut watches, drivers) = Watches::start(&clients, kinds, &metrics, &stop);
+        let task = tokio::spawn(async move {
+            let drivers = futures::future::join_all(drivers);
+            tokio::select! {
+                () = engine.run(&mut watches, &rules) => {}
+                _ended = drivers => {}
+            }
+        });
+        Self {
+            api,
+            registry,
+            readiness,
+            port,
+            reports,
+            task,
+        }
+    }
+
+    fn request(&self) -> TriggerRequest {
+        let port = self.port.to_string();
+        let metadata = [
+            ("inferenceSetName", "phi"),
+            ("inferenceSetNamespace", "ns"),
+            ("threshold", "10"),
+            ("metricPort", port.as_str()),
+        ];
+        decode(metadata, &[self.port]).unwrap()
+    }
+
+    fn answer(&self) -> Result<Answer, AnswerError> {
+        Ok(self.registry.decide("ns", "phi", &self.request())?.answer)
+    }
+
+    async fn until(&self, what: &str, answer: &Result<Answer, AnswerError>) {
+        eventually(what, || self.answer() == *answer).await;
+    }
+}
+
+async fn eventually(what: &str, holds: impl Fn() -> bool) {
+    let reached = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), reached).await.expect(what);
+}
+
+const MANY: Quotas = Quotas {
+    all: 100,
+    namespace: 100,
+};
+
+fn resource(kind: &str, plural: &str) -> ApiResource {
+    ApiResource {
+        group: "kaito.sh".to_owned(),
+        version: "v1beta1".to_owned(),
+        api_version: "kaito.sh/v1beta1".to_owned(),
+        kind: kind.to_owned(),
+        plural: plural.to_owned(),
+    }
+}
+
+fn meta(name: &str) -> Value {
+    json!({"name": name, "namespace": "ns", "uid": format!("uid-{name}"), "resourceVersion": "1",
+        "creationTimestamp": "2026-01-01T00:00:00Z"})
+}
+
+fn inference_set(replicas: u32) -> Value {
+    json!({"apiVersion": "kaito.sh/v1beta1", "kind": "InferenceSet", "metadata": meta("phi"),
+        "spec": {"replicas": replicas}, "status": {"replicas": replicas}})
+}
+
+fn workspace(name: &str) -> Value {
+    let mut metadata = meta(name);
+    metadata["ownerReferences"] = json!([
+        {"apiVersion": "kaito.sh/v1beta1", "kind": "InferenceSet", "name": "phi", "uid": "uid-phi", "controller": true}
+    ]);
+    json!({"apiVersion": "kaito.sh/v1beta1", "kind": "Workspace", "metadata": metadata})
+}
+
+fn pod(workspace: &str) -> Value {
+    let mut metadata = meta(&format!("{workspace}-0"));
+    metadata["labels"] = json!({"kaito.sh/workspace": workspace});
+    json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "status": {
+        "phase": "Running", "podIP": "127.0.0.1", "hostIP": "10.9.0.1",
+        "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}]
+    }})
+}
+
+fn scaled_object(port: u16) -> Value {
+    json!({"apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject", "metadata": meta("phi"), "spec": {
+        "minReplicaCount": 1, "maxReplicaCount": 5,
+        "triggers": [{"type": "external", "metadata": {
+            "inferenceSetName": "phi", "inferenceSetNamespace": "ns", "threshold": "10", "metricPort": port.to_string()
+        }}]
+    }})
+}
+
+#[tokio::test]
+async fn watched_scaled_object_is_scraped_for_before_anybody_asks() {
+    let mut bed = Bed::start(10, MANY).await;
+    eventually("readiness", || bed.readiness.is_ready()).await;
+    bed.until("the sum", &Ok(Answer::Value(10.0))).await;
+    let report = bed.reports.recv().await.unwrap();
+    assert_eq!((&*report.key.name, report.object.spec_replicas), ("phi", 1));
+    assert_eq!(report.records.len(), 1);
+}
+
+#[tokio::test]
+async fn changes_of_objects_change_the_answer() {
+    let bed = Bed::start(10, MANY).await;
+    bed.until("the sum of one", &Ok(Answer::Value(10.0))).await;
+
+    bed.api.send("workspaces", "ADDED", &workspace("phi-b")).await;
+    bed.api.send("pods", "ADDED", &pod("phi-b")).await;
+    bed.api.send("inferencesets", "MODIFIED", &inference_set(2)).await;
+    bed.until("the sum of two", &Ok(Answer::Value(20.0))).await;
+
+    bed.api.send("inferencesets", "DELETED", &inference_set(2)).await;
+    bed.until("no InferenceSet", &Err(AnswerError::NotFound(SetKey::new("ns", "phi"))))
+        .await;
+
+    bed.api.send("scaledobjects", "DELETED", &scaled_object(bed.port)).await;
+    eventually("nothing to be known", || bed.registry.all().is_empty()).await;
+    assert!(matches!(bed.answer(), Err(AnswerError::TriggerUnknown { .. })));
+}
+
+#[tokio::test]
+async fn replica_beyond_the_quota_is_not_asked_and_says_why() {
+    let none = Quotas { all: 0, namespace: 0 };
+    let mut bed = Bed::start(10, none).await;
+    let report = bed.reports.recv().await.unwrap();
+    assert_eq!(report.records.len(), 1);
+    let state = bed.registry.get(&SetKey::new("ns", "phi")).unwrap();
+    let failure = lock(&state).replicas["phi-a"].targets[0].series.failure().cloned().unwrap();
+    assert!(
+        failure.reason.starts_with("not scraped: the scaler's limit"),
+        "{}",
+        failure.reason
+    );
+}
+
+#[tokio::test]
+async fn every_inference_set_shows_in_the_metrics_and_leaves_with_its_scaled_object() {
+    let bed = Bed::start(10, MANY).await;
+    let exported = SharedRegistry::with_prefix("test");
+    crate::metrics::fleet::register(&exported, bed.registry.clone());
+    let has = |line: &str| exported.encode().unwrap().lines().any(|other| other == line);
+    for line in [
+        "test_targets 1",
+        "test_fresh_targets 1",
+        "test_replicas{namespace=\"ns\",name=\"phi\",class=\"serving\"} 1",
+        "test_replicas{namespace=\"ns\",name=\"phi\",class=\"lost\"} 0",
+    ] {
+        let whole = format!("{line}.0");
+        eventually(line, || has(line) || has(&whole)).await;
+    }
+    let aged = || {
+        exported
+            .encode()
+            .unwrap()
+            .contains("test_oldest_sample_age_seconds{namespace=\"ns\",name=\"phi\"} ")
+    };
+    assert!(aged());
+    bed.api.send("scaledobjects", "DELETED", &scaled_object(bed.port)).await;
+    eventually("no more", || !aged()).await;
+}
+
+#[test]
+fn rounds_of_many_inference_sets_are_spread_over_the_interval() {
+    let early = (0..1000)
+        .filter(|index| phase(&SetKey::new("ns", &index.to_string()), "scaler-0") < 0.5)
+        .count();
+    assert!((400..600).contains(&early), "{early}");
+    let key = SetKey::new("ns", "phi");
+    assert!((phase(&key, "scaler-0") - phase(&key, "scaler-1")).abs() > 1e-6);
+}

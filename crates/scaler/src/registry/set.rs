@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use keda_kaito_core::crd::{InferenceSet, Workspace};
 use keda_kaito_core::fleet::Timing;
@@ -14,6 +15,7 @@ use keda_kaito_core::window::{Segment, Wanted};
 use super::replica::{Reader, Replica};
 use super::target::{Job, Sample, Target, TargetId};
 use super::trigger::TriggerFacts;
+use crate::metrics::fleet::Summary;
 use crate::pod::Pod;
 use crate::scrape::Page;
 
@@ -27,6 +29,8 @@ pub struct SetState {
     pub object: Option<ObjectFacts>,
     pub triggers: Vec<TriggerState>,
     pub replicas: BTreeMap<String, Replica>,
+    /// Of the last round.
+    pub summary: Summary,
     pages: Vec<Arc<Page>>,
 }
 
@@ -255,7 +259,9 @@ impl SetState {
             }
         }
         let decided = |trigger: &TriggerState| self.input(trigger, timing, now).map(|input| decide(&input));
-        self.triggers.iter().filter_map(decided).collect()
+        let records: Vec<_> = self.triggers.iter().filter_map(decided).collect();
+        self.summary = Summary::of(&records);
+        records
     }
 
     /// Targets with a fresh sample.
@@ -266,6 +272,17 @@ impl SetState {
         };
         let targets = self.replicas.values().flat_map(|replica| replica.targets.iter());
         targets.filter(fresh).count()
+    }
+
+    /// Age of the oldest newest sample among the targets that may be asked; `None` when there is none.
+    pub fn oldest_sample(&self, now: Moment) -> Option<Duration> {
+        let ready = |replica: &&Replica| replica.pod.as_ref().is_some_and(|pod| pod.scrapeable().is_some());
+        let targets = self
+            .replicas
+            .values()
+            .filter(ready)
+            .flat_map(|replica| replica.targets.iter());
+        targets.filter_map(|target| Some(now.since(target.series.answered()?))).max()
     }
 }
 
