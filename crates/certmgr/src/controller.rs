@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use keda_kaito_core::crd::ClusterTriggerAuthentication;
-use keda_kaito_core::credentials::{Plan, Wait};
+use keda_kaito_core::credentials::{Need, Plan, Wait};
 use keda_kaito_core::names;
 use keda_kaito_runtime::lease::Leader;
 use keda_kaito_runtime::readiness::Gate;
@@ -17,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::reconcile::Reconciler;
 
-/// While a rotation waits for replicas, they are asked this often.
+/// While replicas have yet to load what was published, they are asked this often; that takes them a moment.
 const IMPATIENT: Duration = Duration::from_secs(2);
 
 /// The loop.
@@ -90,16 +91,24 @@ impl Controller {
     }
 
     fn pause(&self, plan: &Plan) -> Duration {
-        let for_replicas = plan
-            .waits
-            .iter()
-            .any(|wait| matches!(wait, Wait::Replica { .. } | Wait::MinimumAge { .. }));
-        if for_replicas {
-            IMPATIENT.min(self.poll_interval)
-        } else {
-            self.poll_interval
-        }
+        let pauses = plan.waits.iter().map(|wait| match wait {
+            Wait::Replica {
+                need: Need::Trust { .. } | Need::Serve { .. },
+                ..
+            } => IMPATIENT,
+            Wait::MinimumAge { until } => until_then(*until),
+            Wait::Clocks | Wait::AuthenticationKind | Wait::Replicas(_) | Wait::NoReplica | Wait::Replica { .. } => {
+                self.poll_interval
+            }
+        });
+        pauses.min().unwrap_or(self.poll_interval).min(self.poll_interval)
     }
+}
+
+/// A little more than the time left, and never nothing.
+fn until_then(moment: Timestamp) -> Duration {
+    let left = Timestamp::now().duration_until(moment);
+    Duration::try_from(left).unwrap_or_default() + Duration::from_millis(100)
 }
 
 /// Watches of the four objects, each by its name, and what drives them.

@@ -11,6 +11,9 @@ use super::desired::Want;
 use super::step::{Issue, LeafSource, Publication, Step};
 use super::view::{BACKDATE, LeafSecret, Objects, Presence, Validity};
 
+/// In seconds. A number further ahead is no generation of ours, whoever wrote it: it must not use up the numbers left.
+const TEN_YEARS: u64 = 10 * 366 * 86_400;
+
 /// What publications are drawn up from.
 pub(super) struct Draft<'a> {
     pub(super) objects: &'a Objects,
@@ -67,6 +70,7 @@ impl Draft<'_> {
     /// At least the Unix time, so that generations grow even when the Secret that held the last one is gone.
     fn generation(&self, known: u64) -> u64 {
         let seconds = u64::try_from(self.clock.issuing().as_second()).unwrap_or(0);
-        known.saturating_add(1).max(seconds)
+        let plausible = if known > seconds.saturating_add(TEN_YEARS) { 0 } else { known };
+        plausible.saturating_add(1).max(seconds)
     }
 }

@@ -211,3 +211,15 @@ fn writes_until_rest(objects: &mut Objects, now: Timestamp) -> usize {
     }
     writes
 }
+
+#[test]
+fn senseless_generations_do_not_use_up_the_numbers() {
+    let mut objects = stable(start());
+    objects.client.generation = Some(u64::MAX);
+    objects.client.leaf = Err(unusable());
+    let decided = plan(&objects, &content(&objects, start()), &Clock::agreed(start()), &config());
+    let Some(super::super::Step::Client(publication)) = decided.step else {
+        panic!("not repaired")
+    };
+    assert_eq!(i64::try_from(publication.generation), Ok(start().as_second()));
+}
