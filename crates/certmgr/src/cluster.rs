@@ -88,8 +88,12 @@ impl Cluster {
 
     async fn authentication(&self) -> Result<SeenAuthentication, Error> {
         let object = names::TRIGGER_AUTHENTICATION;
-        let seen = self.authentications().get_opt(object).await;
-        let seen = seen.map_err(|source| Error::Read { object, source })?;
+        let seen = match self.authentications().get(object).await {
+            Ok(seen) => Some(seen),
+            // Where the kind is not served, the answer is a page and no Status.
+            Err(kube::Error::Api(status)) if status.code == 404 => None,
+            Err(source) => return Err(Error::Read { object, source }),
+        };
         let served = match &seen {
             Some(_) => true,
             None => {

@@ -82,8 +82,13 @@ pub async fn run(args: CertmgrArgs, ctx: ProcessContext) -> anyhow::Result<()> {
     let status = LeaderStatus::register(&ctx.registry);
     let (api, shutdown) = (clients.api.clone(), ctx.shutdown.clone());
     tasks.spawn("leader election", async move {
-        let work = |leader| hold(leader, lead, idles);
-        lease::lead(api, &lease, &status, &shutdown, work).await.map(|_| ())
+        // Nothing is remembered that a lost lease could leave half done, so that it can simply be sought again.
+        while !shutdown.is_cancelled() {
+            let work = |leader| hold(leader, &lead, idles.clone());
+            if lease::lead(api.clone(), &lease, &status, &shutdown, work).await.is_err() {
+                lead.send_replace(None);
+            }
+        }
     });
     let shutdown = ctx.shutdown.clone();
     tasks.spawn("kinds", async move {
@@ -100,7 +105,7 @@ pub async fn run(args: CertmgrArgs, ctx: ProcessContext) -> anyhow::Result<()> {
 }
 
 /// Lets the loop write for as long as this process leads.
-async fn hold(leader: Leader, lead: watch::Sender<Option<Leader>>, mut idles: watch::Receiver<bool>) {
+async fn hold(leader: Leader, lead: &watch::Sender<Option<Leader>>, mut idles: watch::Receiver<bool>) {
     let token = leader.token().clone();
     lead.send_replace(Some(leader));
     token.cancelled().await;

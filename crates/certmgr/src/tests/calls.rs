@@ -160,7 +160,7 @@ fn bare() -> Scenario {
             "authentication",
             Method::GET,
             "/apis/keda.sh/v1alpha1/clustertriggerauthentications/keda-kaito-scaler-creds",
-            not_found("clustertriggerauthentications"),
+            Answer::text(404, "404 page not found\n"),
         )
         .step("kinds", Method::GET, "/apis/keda.sh/v1alpha1", Answer::json(200, &kinds))
         .step(
