@@ -53,7 +53,7 @@ pub struct ServeArgs {
     pub cluster_domain: String,
 
     /// URI that a client certificate issued by certmgr must carry; may be given several times
-    /// [default: spiffe://<cluster domain>/ns/<working namespace>/sa/keda-operator]
+    /// [default: spiffe://CLUSTER_DOMAIN/ns/WORKING_NAMESPACE/sa/keda-operator]
     #[arg(long, env = "CLIENT_URI", value_name = "URI", value_delimiter = ',')]
     pub client_uri: Vec<String>,
 }

@@ -73,7 +73,7 @@ impl Service {
         let retiring = self.credentials.borrow().as_ref().and_then(|current| current.retiring);
         let metric = request.aggregation.metric_name();
         let retires = retiring.is_some_and(|last| caller.not_before <= last);
-        if retires && request.credential_epoch.is_none() && self.callers.nudge(namespace, name, metric, caller) {
+        if retires && self.callers.nudge(namespace, name, metric, caller) {
             // KEDA reads its credentials again when a call fails, and repeats the call within the same request.
             return Err(status::unavailable(
                 "the client certificate is being replaced; call again with the new one",

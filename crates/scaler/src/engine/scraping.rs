@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::task::JoinError;
 use tokio::time::Instant;
+use tracing::Instrument;
 
 use super::Engine;
 use crate::address::{Rules, dialable};
@@ -46,7 +47,10 @@ impl Engine {
             rules: Arc::clone(&self.config.rules),
             namespace: Arc::clone(&key.namespace),
         };
-        let task = self.scrapes.spawn(run(key.clone(), job, guard, *registry.clock()));
+        let span = tracing::info_span!("scrape", namespace = %key.namespace, name = %key.name, address = %job.address);
+        let task = self
+            .scrapes
+            .spawn(run(key.clone(), job, guard, *registry.clock()).instrument(span));
         self.tasks.insert(task.id(), (key, id));
     }
 

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use tonic::Status;
 use tonic::service::Routes;
 use tower::Service;
+use tracing::Instrument;
 
 use super::Peer;
 use crate::metrics::Metrics;
@@ -43,7 +44,7 @@ impl hyper::service::Service<Request<Incoming>> for Calls {
         request.extensions_mut().insert(self.peer.clone());
         let answer = self.routes.clone().call(request);
         let metrics = self.metrics.clone();
-        Box::pin(async move {
+        let call = async move {
             let start = Instant::now();
             let response = match method {
                 Method::Unary(_) => match tokio::time::timeout(DEADLINE, answer).await {
@@ -53,10 +54,13 @@ impl hyper::service::Service<Request<Incoming>> for Calls {
                 Method::Stream(_) | Method::Other => answer.await?,
             };
             if let Method::Unary(name) | Method::Stream(name) = method {
-                metrics.call(name, code(&response), start.elapsed());
+                let code = code(&response);
+                tracing::Span::current().record("code", tracing::field::debug(code));
+                metrics.call(name, code, start.elapsed());
             }
             Ok(response)
-        })
+        };
+        Box::pin(call.instrument(method.span()))
     }
 }
 
@@ -69,6 +73,13 @@ enum Method {
 }
 
 impl Method {
+    fn span(self) -> tracing::Span {
+        match self {
+            Self::Unary(method) | Self::Stream(method) => tracing::info_span!("grpc", method, code = tracing::field::Empty),
+            Self::Other => tracing::Span::none(),
+        }
+    }
+
     fn of(path: &str) -> Self {
         match path.strip_prefix(PREFIX) {
             Some("GetMetrics") => Self::Unary("GetMetrics"),
