@@ -68,6 +68,9 @@ impl InferenceSet {
     /// # Errors
     /// The API server's, or when KAITO takes longer than 30 seconds.
     pub async fn create(&self, bed: &Bed) -> Result<Value> {
+        // KAITO does not watch nodes: without one at its first look it backs off for longer and longer.
+        let labels = [("apps".to_owned(), self.nodes.clone())].into();
+        bed.fleet.cover(labels).await?;
         let created = bed.create(Kind::INFERENCE_SET, &self.namespace, &self.document()).await?;
         eventually(Duration::from_secs(30), "KAITO marks the InferenceSet", async || {
             let set = bed.get(Kind::INFERENCE_SET, &self.namespace, &self.name).await?;

@@ -76,6 +76,27 @@ pub async fn desired(bed: &Bed, namespace: &str, name: &str, replicas: u32) -> R
     Ok(())
 }
 
+/// Every serving pod has been scraped so many times from now on.
+///
+/// # Errors
+/// As above.
+pub async fn scraped(bed: &Bed, namespace: &str, name: &str, times: u64) -> Result<()> {
+    let serving = async || {
+        let mut pods = bed.fleet.pods_of(namespace, name).await?;
+        pods.retain(|pod| pod.index == 0 && !pod.terminating);
+        Ok::<_, anyhow::Error>(pods)
+    };
+    let before = serving().await?;
+    eventually(METRIC_WITHIN, &format!("{name} is scraped {times} times"), async || {
+        let now: Vec<(String, u64)> = serving().await?.iter().map(|pod| (pod.uid.clone(), pod.scrapes())).collect();
+        let since = |uid: &str| before.iter().find(|pod| pod.uid == uid).map_or(0, |pod| pod.scrapes());
+        let enough = now.iter().all(|(uid, scrapes)| *scrapes >= since(uid) + times);
+        Ok(Look::when(enough, now))
+    })
+    .await?;
+    Ok(())
+}
+
 /// The count does not change from `since` until `span` from now has passed.
 ///
 /// # Errors

@@ -19,6 +19,8 @@ pub struct Nodes {
     client: Client,
     machine: Machine,
     groups: Mutex<Groups>,
+    /// Held from a decision to the end of its writes: an earlier one, written late, would take a node's labels away.
+    writing: tokio::sync::Mutex<()>,
 }
 
 impl std::fmt::Debug for Nodes {
@@ -44,6 +46,7 @@ impl Nodes {
             client,
             machine,
             groups: Mutex::new(groups),
+            writing: tokio::sync::Mutex::default(),
         };
         nodes.write(&first).await?;
         Ok(nodes)
@@ -54,6 +57,7 @@ impl Nodes {
     /// # Errors
     /// When the API server refuses a node.
     pub async fn cover(&self, labels: &Labels) -> anyhow::Result<()> {
+        let _writing = self.writing.lock().await;
         let wanted = self.groups.lock().unwrap_or_else(PoisonError::into_inner).place(labels);
         self.write(&wanted).await
     }

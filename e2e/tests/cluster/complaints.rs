@@ -14,7 +14,8 @@ use serde_json::Value;
 
 /// Different notes of one reason about one object are limited; more InferenceSets take more of them.
 const PER_SET: usize = 6;
-const AT_ONCE: Duration = Duration::from_secs(3);
+/// Alone in a bed it takes well below a second.
+const AT_ONCE: Duration = Duration::from_secs(10);
 
 /// One wrong value: the annotation, the value (`None`: taken away), the Event's reason, and what its message says beside
 /// the annotation's name and the quoted value.

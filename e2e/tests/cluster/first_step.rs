@@ -39,6 +39,7 @@ async fn the_documented_inferenceset_grows_after_its_window_as_v1beta1() -> Resu
 }
 
 async fn grows(bed: &Bed, namespace: &str, document: &str) -> Result<()> {
+    bed.fleet.cover([("apps".to_owned(), NAME.to_owned())].into()).await?;
     kubectl(&["apply", "--filename=-"], document).await?;
     let observer = Observer::start(bed, namespace, NAME).await?;
     expect::metric(bed, namespace, NAME, "s0-vllm:num_requests_waiting", 0.0).await?;

@@ -71,6 +71,9 @@ async fn up_hold_down(bed: &Bed, namespace: &str, nodes: &str, nodes_per_replica
     every_replica_has(bed, namespace, nodes_per_replica).await?;
     expect::desired(bed, namespace, "phi", 1).await?;
 
+    // A histogram has no say before it has been seen for its whole window.
+    expect::scraped(bed, namespace, "phi", 5).await?;
+
     // One metric of two is not enough.
     let half = Timestamp::now();
     load(bed, namespace, 30.0, 3.0).await?;

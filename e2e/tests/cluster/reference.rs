@@ -117,11 +117,13 @@ async fn taken_over(bed: &Bed, namespace: &str, recorded: (&str, &str), name: &s
         let object = bed.get(Kind::SCALED_OBJECT, namespace, name).await?;
         let ours = manages(&object, names::PROVISIONER_FIELD_MANAGER);
         let theirs = manages(&object, names::REFERENCE_FIELD_MANAGER);
-        let version = text(&object, "/spec/scaleTargetRef/apiVersion") == "kaito.sh/v1beta1";
-        Ok(Look::when(ours && !theirs && version, object))
+        // The fields are handed over before they are written.
+        let written = text(&object, "/spec/triggers/0/name") == names::TRIGGER_NAME;
+        Ok(Look::when(ours && !theirs && written, object))
     })
     .await?;
     let version = text(&taken, "/spec/scaleTargetRef/apiVersion");
+    ensure!(version == "kaito.sh/v1beta1", "it still targets {version}");
     eventually(SOON, "the HPA follows", async || {
         let hpa = bed.get(Kind::HPA, namespace, &format!("keda-hpa-{name}")).await?;
         let same = text(&hpa, "/metadata/uid") == text(&before, "/metadata/uid");

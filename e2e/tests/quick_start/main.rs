@@ -37,6 +37,8 @@ async fn the_documented_inferenceset_has_a_valid_hpa_within_ten_seconds_as_v1bet
 }
 
 async fn quick_start(bed: &Bed, namespace: &str, document: &str) -> Result<()> {
+    // As in a cluster that has its GPU nodes.
+    bed.fleet.cover([("apps".to_owned(), NAME.to_owned())].into()).await?;
     let begun = Instant::now();
     kubectl(&["apply", "--filename=-"], document).await?;
     let applied = begun.elapsed();
