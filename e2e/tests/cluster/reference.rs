@@ -118,7 +118,8 @@ async fn taken_over(bed: &Bed, namespace: &str, recorded: (&str, &str), name: &s
         let ours = manages(&object, names::PROVISIONER_FIELD_MANAGER);
         let theirs = manages(&object, names::REFERENCE_FIELD_MANAGER);
         // The fields are handed over before they are written.
-        let written = text(&object, "/spec/triggers/0/name") == names::TRIGGER_NAME;
+        let written = text(&object, "/spec/triggers/0/name") == names::TRIGGER_NAME
+            && text(&object, "/spec/triggers/0/metadata/enableTLS") == "true";
         Ok(Look::when(ours && !theirs && written, object))
     })
     .await?;
