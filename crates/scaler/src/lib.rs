@@ -22,3 +22,6 @@ pub mod status;
 pub mod tls;
 pub mod warnings;
 pub mod watches;
+
+#[cfg(test)]
+mod fake_cluster;

@@ -1,16 +1,7 @@
 //! The loop from objects to answers: a fake API server that lists and keeps its watches open, a real metrics server.
 
-use std::collections::BTreeMap;
-use std::convert::Infallible;
-use std::sync::Mutex;
 use std::time::Duration;
 
-use bytes::Bytes;
-use futures::StreamExt;
-use http::{Request, Response};
-use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Full, StreamBody};
-use hyper::body::Frame;
 use keda_kaito_core::fleet::Timing;
 use keda_kaito_core::record::Answer;
 use keda_kaito_core::trigger::{TriggerRequest, decode};
@@ -18,60 +9,17 @@ use keda_kaito_runtime::client::Clients;
 use keda_kaito_runtime::metrics::SharedRegistry;
 use keda_kaito_runtime::readiness::Readiness;
 use keda_kaito_runtime::watch::WatchMetrics;
-use kube::Client;
-use kube::client::Body;
 use kube::core::ApiResource;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::UnboundedReceiverStream;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::clock::Clock;
+use crate::fake_cluster::{FakeCluster, eventually};
 use crate::registry::AnswerError;
 use crate::watches::Kinds;
-
-type AnswerBody = UnsyncBoxBody<Bytes, Infallible>;
-
-/// Lists what it was given, and sends what it is told on its watches.
-#[derive(Clone, Default)]
-struct Api {
-    lists: Arc<BTreeMap<&'static str, Vec<Value>>>,
-    watches: Arc<Mutex<BTreeMap<String, mpsc::UnboundedSender<Bytes>>>>,
-}
-
-impl Api {
-    fn client(&self) -> Client {
-        let api = self.clone();
-        let service = tower::service_fn(move |request: Request<Body>| {
-            let answer = api.answer(&request);
-            async move { Ok::<_, Infallible>(answer) }
-        });
-        Client::new(service, "default")
-    }
-
-    fn answer(&self, request: &Request<Body>) -> Response<AnswerBody> {
-        let plural = request.uri().path().rsplit('/').next().unwrap().to_owned();
-        let body = if request.uri().query().unwrap_or_default().contains("watch=true") {
-            let (tx, rx) = mpsc::unbounded_channel();
-            self.watches.lock().unwrap().insert(plural, tx);
-            let frames = UnboundedReceiverStream::new(rx).map(|line| Ok(Frame::data(line)));
-            StreamBody::new(frames).boxed_unsync()
-        } else {
-            let items = self.lists.get(plural.as_str()).cloned().unwrap_or_default();
-            let list = json!({"kind": "List", "apiVersion": "v1", "metadata": {"resourceVersion": "1"}, "items": items});
-            Full::from(list.to_string()).boxed_unsync()
-        };
-        Response::new(body)
-    }
-
-    async fn send(&self, plural: &str, kind: &str, object: &Value) {
-        let line = format!("{}\n", json!({"type": kind, "object": object}));
-        eventually("a watch", || self.watches.lock().unwrap().contains_key(plural)).await;
-        self.watches.lock().unwrap()[plural].send(Bytes::from(line)).unwrap();
-    }
-}
 
 /// Answers every request with so many waiting requests.
 async fn model_server(waiting: u32) -> u16 {
@@ -90,7 +38,7 @@ async fn model_server(waiting: u32) -> u16 {
 }
 
 struct Bed {
-    api: Api,
+    api: FakeCluster,
     registry: Registry,
     readiness: Readiness,
     port: u16,
@@ -107,16 +55,12 @@ impl Drop for Bed {
 impl Bed {
     async fn start(waiting: u32, quotas: Quotas) -> Self {
         let port = model_server(waiting).await;
-        let lists = BTreeMap::from([
-            ("inferencesets", vec![inference_set(1)]),
-            ("workspaces", vec![workspace("phi-a")]),
-            ("pods", vec![pod("phi-a")]),
-            ("scaledobjects", vec![scaled_object(port)]),
+        let api = FakeCluster::of([
+            ("inferencesets", inference_set(1)),
+            ("workspaces", workspace("phi-a")),
+            ("pods", pod("phi-a")),
+            ("scaledobjects", scaled_object(port)),
         ]);
-        let api = Api {
-            lists: Arc::new(lists),
-            ..Api::default()
-        };
         let timing = Timing {
             scrape_interval: Duration::from_secs(1),
             ..Timing::default()
@@ -187,15 +131,6 @@ impl Bed {
     async fn until(&self, what: &str, answer: &Result<Answer, AnswerError>) {
         eventually(what, || self.answer() == *answer).await;
     }
-}
-
-async fn eventually(what: &str, holds: impl Fn() -> bool) {
-    let reached = async {
-        while !holds() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(10), reached).await.expect(what);
 }
 
 const MANY: Quotas = Quotas {

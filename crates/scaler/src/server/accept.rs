@@ -20,6 +20,7 @@ const PAUSE: Duration = Duration::from_millis(250);
 /// Accepts until shutdown.
 pub(super) async fn accept(listener: &TcpListener, server: &Arc<Server>, routes: &Routes, tracker: &TaskTracker) {
     let handshakes = Arc::new(Semaphore::new(MAX_HANDSHAKES));
+    let mut failing = false;
     loop {
         let next = async {
             let permit = Arc::clone(&handshakes).acquire_owned().await.ok()?;
@@ -30,12 +31,15 @@ pub(super) async fn accept(listener: &TcpListener, server: &Arc<Server>, routes:
         };
         match accepted {
             Ok((stream, _)) => {
+                failing = false;
                 tracker.spawn(shake_hands(stream, permit, Arc::clone(server), routes.clone()));
             }
             Err(error) if is_one_connections(&error) => {}
             Err(error) => {
                 server.metrics.connection("accept_failed");
-                tracing::warn!(%error, "cannot accept connections for the moment");
+                if !std::mem::replace(&mut failing, true) {
+                    tracing::warn!(%error, "cannot accept connections for the moment");
+                }
                 tokio::time::sleep(PAUSE).await;
             }
         }

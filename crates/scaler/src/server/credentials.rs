@@ -1,6 +1,9 @@
 //! Follows the Secret and publishes what can be served. Bad input is said and counted, and changes nothing: the last good
 //! configuration stays.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::time::Duration;
 
