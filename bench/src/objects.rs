@@ -55,7 +55,7 @@ pub(crate) struct Fleet {
 pub(crate) async fn create(bed: &Bed, prefix: &str, network: u8, size: Size) -> Result<Fleet> {
     for namespace in 0..size.namespaces {
         let object = json!({"metadata": {"name": format!("{prefix}-{namespace}")}});
-        bed.create(Kind::NAMESPACE, "", &object).await?;
+        bed.create(Kind::NAMESPACE, "", &typed(Kind::NAMESPACE, object)).await?;
     }
     let sets = (0..size.namespaces).flat_map(|namespace| (0..size.inference_sets).map(move |set| (namespace, set)));
     let made = stream::iter(sets).map(|(namespace, set)| async move {
@@ -98,7 +98,7 @@ async fn create_set(bed: &Bed, namespace: &str, name: &str, addresses: Vec<Ipv4A
             },
         },
     });
-    let created = bed.create(Kind::INFERENCE_SET, namespace, &object).await?;
+    let created = bed.create(Kind::INFERENCE_SET, namespace, &typed(Kind::INFERENCE_SET, object)).await?;
     let status = json!({"status": {"replicas": addresses.len(), "readyReplicas": addresses.len()}});
     bed.patch_status(Kind::INFERENCE_SET, namespace, name, &status).await?;
     let inference_set: InferenceSet = serde_json::from_value(created)?;
@@ -131,15 +131,24 @@ async fn create_replica(bed: &Bed, namespace: &str, set: &InferenceSet, workspac
         "resource": {"instanceType": "Standard_NC24ads_A100_v4", "labelSelector": {"matchLabels": {"apps": set_name}}},
         "inference": {"preset": {"name": "phi-4-mini-instruct"}},
     });
-    bed.create(Kind::WORKSPACE, namespace, &object).await?;
+    bed.create(Kind::WORKSPACE, namespace, &typed(Kind::WORKSPACE, object)).await?;
     let name = format!("{workspace}-0");
     let object = json!({
         "metadata": {"name": name, "labels": labels},
         "spec": {"containers": [{"name": "model", "image": "model"}]},
     });
-    bed.create(POD, namespace, &object).await?;
+    bed.create(POD, namespace, &typed(POD, object)).await?;
     bed.patch_status(POD, namespace, &name, &pod_status(address)).await?;
     Ok(())
+}
+
+/// An object without its kind, with it.
+pub(crate) fn typed(kind: Kind, mut object: Value) -> Value {
+    if let Some(fields) = object.as_object_mut() {
+        fields.insert("apiVersion".to_owned(), kind.api_version().into());
+        fields.insert("kind".to_owned(), kind.kind.into());
+    }
+    object
 }
 
 fn pod_status(address: Ipv4Addr) -> Value {

@@ -3,14 +3,14 @@
 //! known without asking the scaler.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 
 use crate::reader::{BUSY, QUEUE_TIME};
@@ -62,25 +62,22 @@ impl Pods {
             answers: AtomicU32::default(),
             pages: Mutex::default(),
         }));
+        let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, PORT)).context("listening as the pods")?;
+        listener.set_nonblocking(true)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let listener = runtime.block_on(async {
-            let socket = TcpSocket::new_v4()?;
-            socket.set_reuseaddr(true)?;
-            socket.bind(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), PORT))?;
-            socket.listen(4096)
-        });
-        let listener = listener.context("listening as the pods")?;
         let served = pods.clone();
-        std::thread::spawn(move || {
-            runtime.block_on(async {
-                while let Ok((stream, _)) = listener.accept().await {
-                    let pods = served.clone();
-                    // A scraper that goes away is no matter of the pod's.
-                    tokio::spawn(async move { pods.answer(stream).await.ok() });
-                }
-            });
-        });
+        std::thread::spawn(move || runtime.block_on(served.accept(listener)));
         Ok(pods)
+    }
+
+    async fn accept(self, listener: TcpListener) -> Result<()> {
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        loop {
+            let (stream, _) = listener.accept().await?;
+            let pods = self.clone();
+            // A scraper that goes away is no matter of the pod's.
+            tokio::spawn(async move { pods.answer(stream).await.ok() });
+        }
     }
 
     /// The pod at this address serves.
