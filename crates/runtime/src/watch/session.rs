@@ -208,7 +208,8 @@ where
         loop {
             let request = self.request.list(&params).map_err(Error::BuildRequest)?;
             let page: ObjectList<DeserializeGuard<K>> = self.client.request(request).await?;
-            items.extend(page.items);
+            // Page by page: with what is trimmed a long list would be several times as large.
+            items.extend(page.items.into_iter().map(|item| self.view.trimmed(item)));
             match page.metadata.continue_.filter(|token| !token.is_empty()) {
                 Some(token) => params.continue_token = Some(token),
                 None => return Ok((items, page.metadata.resource_version.unwrap_or_default())),

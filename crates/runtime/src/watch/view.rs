@@ -53,7 +53,12 @@ where
         self.confirm.confirm(Instant::now());
     }
 
-    /// Replaces everything by a complete list. `report_all` reports unchanged objects too.
+    /// The object without what is not kept.
+    pub(super) fn trimmed(&self, item: DeserializeGuard<K>) -> DeserializeGuard<K> {
+        DeserializeGuard(item.0.map(|object| self.trim(object)))
+    }
+
+    /// Replaces everything by a complete list of trimmed objects. `report_all` reports unchanged objects too.
     pub(super) async fn replace(&mut self, items: Vec<DeserializeGuard<K>>, report_all: bool) {
         let store = self.store();
         let mut gone: HashMap<ObjectRef<K>, Arc<K>> =
@@ -62,7 +67,7 @@ where
         self.writer.apply_watcher_event(&Event::Init);
         for DeserializeGuard(item) in items {
             let object = match item {
-                Ok(object) => self.trim(object),
+                Ok(object) => object,
                 Err(invalid) => match self.last_readable(&invalid) {
                     Some(object) => object,
                     None => continue,
