@@ -119,12 +119,12 @@ async fn taken_over(bed: &Bed, namespace: &str, recorded: (&str, &str), name: &s
         let theirs = manages(&object, names::REFERENCE_FIELD_MANAGER);
         // The fields are handed over before they are written.
         let written = text(&object, "/spec/triggers/0/name") == names::TRIGGER_NAME
-            && text(&object, "/spec/triggers/0/metadata/enableTLS") == "true";
+            && text(&object, "/spec/triggers/0/metadata/enableTLS") == "true"
+            && text(&object, "/spec/scaleTargetRef/apiVersion") == Kind::INFERENCE_SET.api_version();
         Ok(Look::when(ours && !theirs && written, object))
     })
     .await?;
     let version = text(&taken, "/spec/scaleTargetRef/apiVersion");
-    ensure!(version == "kaito.sh/v1beta1", "it still targets {version}");
     eventually(SOON, "the HPA follows", async || {
         let hpa = bed.get(Kind::HPA, namespace, &format!("keda-hpa-{name}")).await?;
         let same = text(&hpa, "/metadata/uid") == text(&before, "/metadata/uid");
