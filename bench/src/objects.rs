@@ -98,7 +98,9 @@ async fn create_set(bed: &Bed, namespace: &str, name: &str, addresses: Vec<Ipv4A
             },
         },
     });
-    let created = bed.create(Kind::INFERENCE_SET, namespace, &typed(Kind::INFERENCE_SET, object)).await?;
+    let created = bed
+        .create(Kind::INFERENCE_SET, namespace, &typed(Kind::INFERENCE_SET, object))
+        .await?;
     let status = json!({"status": {"replicas": addresses.len(), "readyReplicas": addresses.len()}});
     bed.patch_status(Kind::INFERENCE_SET, namespace, name, &status).await?;
     let inference_set: InferenceSet = serde_json::from_value(created)?;
@@ -131,7 +133,8 @@ async fn create_replica(bed: &Bed, namespace: &str, set: &InferenceSet, workspac
         "resource": {"instanceType": "Standard_NC24ads_A100_v4", "labelSelector": {"matchLabels": {"apps": set_name}}},
         "inference": {"preset": {"name": "phi-4-mini-instruct"}},
     });
-    bed.create(Kind::WORKSPACE, namespace, &typed(Kind::WORKSPACE, object)).await?;
+    bed.create(Kind::WORKSPACE, namespace, &typed(Kind::WORKSPACE, object))
+        .await?;
     let name = format!("{workspace}-0");
     let object = json!({
         "metadata": {"name": name, "labels": labels},
