@@ -113,6 +113,11 @@ impl Pods {
             .map(move |(_, at)| Duration::from_millis(now.saturating_sub(at.load(Ordering::Relaxed))).as_secs_f64())
     }
 
+    /// How many healthy pods were not answered in the last while.
+    pub(crate) fn unheard(&self, lately: Duration) -> usize {
+        self.ages().filter(|age| *age > lately.as_secs_f64()).count()
+    }
+
     fn behave(&self, address: Ipv4Addr, behaviour: u8) {
         if let Some(slot) = self.0.behaviour.get(index(address)) {
             slot.store(behaviour, Ordering::Relaxed);

@@ -21,6 +21,8 @@ use crate::rounds::quantile;
 const SCALER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 244, 254, 10));
 const CERTMGR: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 244, 254, 20));
 const READY_WITHIN: Duration = Duration::from_secs(120);
+/// Until every pod that is well has been scraped.
+const HEARD_WITHIN: Duration = Duration::from_secs(400);
 const MEASURED: Duration = Duration::from_secs(60);
 /// Rounds of scrapes until forms are known and targets have proven themselves.
 const SETTLED: Duration = Duration::from_secs(60);
@@ -37,6 +39,13 @@ pub(crate) enum Scenario {
     Calls,
     Full,
     Faults,
+}
+
+/// A scaler, and how long it took to begin.
+struct Running {
+    program: Program,
+    ready: Duration,
+    heard: Duration,
 }
 
 /// What every scenario works with.
@@ -108,9 +117,9 @@ pub(crate) async fn measure(scenarios: &[Scenario], replicas: usize, mut tell: i
             tell(&stage.filtered(&scaler).await?);
         }
         if wanted(Scenario::Calls) {
-            tell(&stage.calls(&scaler).await?);
+            tell(&stage.calls(&scaler.program).await?);
         }
-        scaler.stop().await?;
+        scaler.program.stop().await?;
     }
     if wanted(Scenario::Full) {
         tell(&stage.full().await?);
@@ -130,12 +139,20 @@ impl Stage {
         Ok(())
     }
 
-    async fn start(&self) -> Result<Program> {
+    /// Starts a scaler and waits until it has heard every pod that is well.
+    async fn start(&self) -> Result<Running> {
         let begun = Instant::now();
-        let mut scaler = Program::spawn(&self.bed.directory.join("logs"), Start::new(Name::Scaler, SCALER))?;
-        scaler.ready(READY_WITHIN).await?;
-        eprintln!("bench: the scaler is ready after {:.1} s", begun.elapsed().as_secs_f64());
-        Ok(scaler)
+        let mut program = Program::spawn(&self.bed.directory.join("logs"), Start::new(Name::Scaler, SCALER))?;
+        program.ready(READY_WITHIN).await?;
+        let ready = begun.elapsed();
+        eventually(HEARD_WITHIN, "every pod that is well is scraped", async || {
+            let unheard = self.pods.unheard(begun.elapsed());
+            Ok(Look::when(unheard == 0, unheard))
+        })
+        .await?;
+        let heard = begun.elapsed();
+        eprintln!("bench: ready after {ready:.1?}, every pod heard after {heard:.1?}");
+        Ok(Running { program, ready, heard })
     }
 
     async fn idle(&self) -> Result<Figures> {
@@ -143,11 +160,11 @@ impl Stage {
         let mut figures = Figures::of("idle: 10 InferenceSets of 2 replicas, nobody calls");
         sleep(SETTLED).await;
         self.use_of(&scaler, &mut figures, Goal::None, Goal::AtMost(15.0)).await?;
-        scaler.stop().await?;
+        scaler.program.stop().await?;
         Ok(figures)
     }
 
-    async fn filtered(&self, scaler: &Program) -> Result<Figures> {
+    async fn filtered(&self, scaler: &Running) -> Result<Figures> {
         let mut figures = Figures::of(format!("{}, filtered pages, windows full", self.describe()));
         sleep(WINDOWS_FULL).await;
         self.use_of(scaler, &mut figures, Goal::AtMost(10.0), Goal::AtMost(128.0))
@@ -161,7 +178,7 @@ impl Stage {
         let mut figures = Figures::of(format!("{}, whole pages", self.describe()));
         sleep(SETTLED).await;
         self.use_of(&scaler, &mut figures, Goal::AtMost(25.0), Goal::None).await?;
-        scaler.stop().await?;
+        scaler.program.stop().await?;
         self.pods.filter(true);
         Ok(figures)
     }
@@ -184,7 +201,7 @@ impl Stage {
         let mut figures = Figures::of(format!("{}, {title}", self.describe()));
         sleep(SETTLED).await;
         self.use_of(&scaler, &mut figures, Goal::None, Goal::None).await?;
-        scaler.stop().await?;
+        scaler.program.stop().await?;
         Ok(figures)
     }
 
@@ -233,17 +250,19 @@ impl Stage {
     }
 
     /// What the process uses over a minute, and how old the samples of healthy pods get meanwhile.
-    async fn use_of(&self, scaler: &Program, figures: &mut Figures, cpu: Goal, rss: Goal) -> Result<()> {
-        let (before, answers, begun) = (scaler.usage()?, self.pods.answers(), Instant::now());
+    async fn use_of(&self, scaler: &Running, figures: &mut Figures, cpu: Goal, rss: Goal) -> Result<()> {
+        let (before, answers, begun) = (scaler.program.usage()?, self.pods.answers(), Instant::now());
         let mut ages = Vec::new();
         while begun.elapsed() < MEASURED {
             ages.extend(self.pods.ages());
             sleep(Duration::from_secs(1)).await;
         }
         let seconds = begun.elapsed().as_secs_f64();
-        let after = scaler.usage()?;
+        let after = scaler.program.usage()?;
         let scrapes = f64::from(self.pods.answers() - answers);
         let used = after.cpu_seconds - before.cpu_seconds;
+        figures.add("ready after", scaler.ready.as_secs_f64(), "s", Goal::None);
+        figures.add("every healthy pod scraped after", scaler.heard.as_secs_f64(), "s", Goal::None);
         figures.add("CPU", 100.0 * used / seconds, "% of one core", cpu);
         figures.add("scrapes answered", scrapes / seconds, "/s", Goal::None);
         figures.add("CPU per scrape, all else included", 1e6 * used / scrapes, "µs", Goal::None);
