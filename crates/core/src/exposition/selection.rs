@@ -3,13 +3,16 @@
 use super::DeclaredType;
 use super::line::{ends_name, type_line};
 
+/// Where a name's probe lies.
+const PROBE: std::ops::Range<usize> = 8..16;
+
 /// Families to read. Build it once for many bodies.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selection {
     families: Vec<String>,
-    names: Vec<Name>,
-    /// The lengths of all names, each once.
-    lengths: Vec<usize>,
+    /// One per family: eight bytes from inside its name, which most lines do not have there. None for short names.
+    probes: Vec<Option<[u8; 8]>>,
+    sample_names: Vec<String>,
 }
 
 /// Which samples of a family a name stands for.
@@ -23,12 +26,7 @@ pub enum Part {
     Count,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Name {
-    text: String,
-    family: usize,
-    part: Part,
-}
+const PARTS: [(Part, &str); 3] = [(Part::Plain, ""), (Part::Sum, "_sum"), (Part::Count, "_count")];
 
 impl Selection {
     /// A family given twice is kept once.
@@ -36,22 +34,13 @@ impl Selection {
         let mut selection = Self::default();
         for family in families {
             let family = family.into();
-            if !selection.families.contains(&family) {
-                selection.families.push(family);
+            if selection.families.contains(&family) {
+                continue;
             }
-        }
-        for (index, family) in selection.families.iter().enumerate() {
-            for (part, suffix) in [(Part::Plain, ""), (Part::Sum, "_sum"), (Part::Count, "_count")] {
-                let text = format!("{family}{suffix}");
-                if !selection.lengths.contains(&text.len()) {
-                    selection.lengths.push(text.len());
-                }
-                selection.names.push(Name {
-                    text,
-                    family: index,
-                    part,
-                });
-            }
+            selection.probes.push(probe(family.as_bytes()));
+            let names = PARTS.map(|(_, suffix)| format!("{family}{suffix}"));
+            selection.sample_names.extend(names);
+            selection.families.push(family);
         }
         selection
     }
@@ -68,7 +57,7 @@ impl Selection {
 
     /// Every sample name that is read: each family's own, and with `_sum` and `_count`.
     pub fn sample_names(&self) -> impl Iterator<Item = &str> {
-        self.names.iter().map(|name| name.text.as_str())
+        self.sample_names.iter().map(String::as_str)
     }
 
     /// The family whose TYPE line a comment is, and the type.
@@ -76,7 +65,7 @@ impl Selection {
         // As servers write it, it can be ruled out without being split.
         let impossible = match comment.strip_prefix(b"# TYPE ") {
             Some([b' ' | b'\t', ..]) => false,
-            Some(name) => !self.families.iter().any(|family| ends_name(name.get(family.len()))),
+            Some(name) => self.beginning(name).next().is_none(),
             None => comment.starts_with(b"# HELP "),
         };
         if impossible {
@@ -88,13 +77,33 @@ impl Selection {
     }
 
     /// Families, and parts of them, that a sample line belongs to.
-    pub(super) fn wanting(&self, line: &[u8]) -> impl Iterator<Item = (usize, Part)> {
-        // One byte for each length rules out most lines; names are compared on the few that are left.
-        let possible = self.lengths.iter().any(|length| ends_name(line.get(*length)));
-        let names = if possible { self.names.as_slice() } else { &[] };
-        names
-            .iter()
-            .filter(move |name| ends_name(line.get(name.text.len())) && line.starts_with(name.text.as_bytes()))
-            .map(|name| (name.family, name.part))
+    pub(super) fn wanting<'a>(&'a self, line: &'a [u8]) -> impl Iterator<Item = (usize, Part)> + 'a {
+        self.beginning(line)
+            .filter_map(|(index, rest)| Some((index, part_before(rest)?)))
     }
+
+    /// Families with whose name a text begins, and what follows it.
+    fn beginning<'a>(&'a self, text: &'a [u8]) -> impl Iterator<Item = (usize, &'a [u8])> {
+        let found = probe(text);
+        let possible = move |probe: &Option<[u8; 8]>| probe.is_none() || *probe == found;
+        self.probes
+            .iter()
+            .zip(&self.families)
+            .enumerate()
+            .filter(move |(_, (probe, _))| possible(probe))
+            .filter_map(move |(index, (_, family))| Some((index, text.strip_prefix(family.as_bytes())?)))
+    }
+}
+
+fn probe(text: &[u8]) -> Option<[u8; 8]> {
+    text.get(PROBE)?.first_chunk().copied()
+}
+
+/// The part whose suffix is all that stands between the family's name and the name's end.
+fn part_before(rest: &[u8]) -> Option<Part> {
+    let is_part = |(_, suffix): &(Part, &str)| {
+        let after = rest.strip_prefix(suffix.as_bytes());
+        after.is_some_and(|after| ends_name(after.first()))
+    };
+    PARTS.into_iter().find(is_part).map(|(part, _)| part)
 }
