@@ -40,10 +40,10 @@ pub fn dialable(pod: &Pod, rules: &Rules) -> Result<IpAddr, Refusal> {
     if !pod.is_running() {
         return Err(Refusal::NotRunning);
     }
-    let text = pod.status.pod_ip.as_deref().filter(|text| !text.is_empty());
+    let text = pod.pod_ip.as_deref().filter(|text| !text.is_empty());
     let text = text.ok_or(Refusal::NoAddress)?;
     let address = parse(text).ok_or_else(|| Refusal::Unreadable(text.chars().take(64).collect()))?;
-    let host = pod.status.host_ip.as_deref().and_then(parse);
+    let host = pod.host_ip.as_deref().and_then(parse);
     if host == Some(address) {
         return Err(Refusal::HostNetwork);
     }
@@ -82,17 +82,13 @@ fn forbidden(address: IpAddr, rules: &Rules) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pod::PodStatus;
 
     fn pod(phase: &str, pod_ip: &str, host_ip: &str) -> Pod {
-        let set = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+        let set = |text: &str| (!text.is_empty()).then(|| text.into());
         Pod {
-            status: PodStatus {
-                phase: set(phase),
-                pod_ip: set(pod_ip),
-                host_ip: set(host_ip),
-                ..PodStatus::default()
-            },
+            phase: set(phase),
+            pod_ip: set(pod_ip),
+            host_ip: set(host_ip),
             ..Pod::default()
         }
     }

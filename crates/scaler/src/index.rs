@@ -3,13 +3,14 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use keda_kaito_core::crd::{ScaledObject, Workspace};
-use keda_kaito_core::names::{INFERENCE_SET_KIND, WORKSPACE_LABEL};
+use keda_kaito_core::crd::ScaledObject;
+use keda_kaito_core::names::INFERENCE_SET_KIND;
 use kube::ResourceExt;
 
 use crate::pod::Pod;
 use crate::registry::SetKey;
 use crate::registry::trigger::{TriggerRules, triggers_of};
+use crate::workspace::Workspace;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -42,7 +43,7 @@ impl Index {
     /// The InferenceSet whose replica's pod 0 this is.
     #[must_use]
     pub fn pod(&self, pod: &Pod) -> BTreeSet<SetKey> {
-        let Some(workspace) = pod.metadata.labels.as_ref().and_then(|labels| labels.get(WORKSPACE_LABEL)) else {
+        let Some(workspace) = pod.workspace.as_deref() else {
             return BTreeSet::new();
         };
         if pod.metadata.name != Some(leader(workspace)) {
@@ -111,10 +112,7 @@ pub fn key_of(object: &impl kube::Resource) -> SetKey {
 }
 
 fn owner(workspace: &Workspace) -> Option<SetKey> {
-    let owners = workspace.metadata.owner_references.as_deref().unwrap_or_default();
-    let controller = owners
-        .iter()
-        .find(|owner| owner.controller == Some(true) && owner.kind == INFERENCE_SET_KIND)?;
+    let controller = workspace.controller().filter(|owner| owner.kind == INFERENCE_SET_KIND)?;
     Some(SetKey::new(workspace.metadata.namespace.as_deref()?, &controller.name))
 }
 

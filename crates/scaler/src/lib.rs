@@ -22,6 +22,7 @@ pub mod status;
 pub mod tls;
 pub mod warnings;
 pub mod watches;
+pub mod workspace;
 
 #[cfg(test)]
 mod fake_cluster;

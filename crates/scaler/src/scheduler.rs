@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::registry::SetKey;
 use crate::registry::target::TargetId;
-use lanes::Lanes;
+use lanes::{Lanes, Standing};
 
 /// First pause after a failure; it doubles.
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
@@ -67,8 +67,6 @@ struct Slot {
     in_round: bool,
     failures: u32,
     not_before: Option<Instant>,
-    /// Whether it answered the last time it was asked.
-    proven: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,7 +137,6 @@ impl Scheduler {
             in_round: false,
             failures: 0,
             not_before: None,
-            proven: false,
         };
         self.targets.insert(id, slot);
         self.ask(id);
@@ -191,7 +188,6 @@ impl Scheduler {
         self.lanes.release(key, id);
         let Some(slot) = self.targets.get_mut(&id) else { return };
         slot.state = State::Idle;
-        slot.proven = succeeded;
         let in_round = std::mem::take(&mut slot.in_round);
         if succeeded {
             slot.failures = 0;
@@ -264,7 +260,7 @@ impl Scheduler {
         }
         if slot.state == State::Idle {
             slot.state = State::Queued;
-            self.lanes.queue(&slot.set, id, slot.proven);
+            self.lanes.queue(&slot.set, id, Standing::after(slot.failures));
         }
     }
 

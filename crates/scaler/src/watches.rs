@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use keda_kaito_core::crd::{InferenceSet, ScaledObject, Workspace};
+use keda_kaito_core::crd::{InferenceSet, ScaledObject};
 use keda_kaito_core::names::{CREATED_BY_LABEL, INFERENCE_SET_KIND, KAITO_GROUP, KAITO_VERSIONS, WORKSPACE_KIND};
 use keda_kaito_runtime::client::Clients;
 use keda_kaito_runtime::crds::GroupKindWanted;
@@ -21,6 +21,7 @@ use crate::pod::Pod;
 use crate::registry::SetKey;
 use crate::registry::set::Objects;
 use crate::registry::trigger::{TriggerRules, triggers_of};
+use crate::workspace::{Workspace, WorkspaceKind};
 
 /// The first Kubernetes whose HPAs keep their tolerance.
 const TOLERANCE_SINCE: (u32, u32) = (1, 35);
@@ -41,7 +42,7 @@ pub struct Watches {
 #[derive(Clone, Debug)]
 pub struct Kinds {
     pub inference_set: ApiResource,
-    pub workspace: ApiResource,
+    pub workspace: WorkspaceKind,
 }
 
 /// Something changed.
@@ -71,7 +72,7 @@ impl Kinds {
     pub fn of(served: &[ApiResource]) -> Option<Self> {
         Some(Self {
             inference_set: served.first()?.clone(),
-            workspace: served.get(1)?.clone(),
+            workspace: WorkspaceKind::new(served.get(1)?.clone()),
         })
     }
 }

@@ -87,7 +87,7 @@ impl Bed {
         };
         let kinds = Kinds {
             inference_set: resource("InferenceSet", "inferencesets"),
-            workspace: resource("Workspace", "workspaces"),
+            workspace: crate::workspace::WorkspaceKind::new(resource("Workspace", "workspaces")),
         };
         let metrics = WatchMetrics::register(&SharedRegistry::with_prefix("test"));
         let stop = CancellationToken::new();

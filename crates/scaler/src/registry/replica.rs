@@ -1,12 +1,10 @@
 //! One replica (a Workspace and its first pod) over the lives of its pods: since when it is Ready, which samples belong
 //! together, and where it may be scraped.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use keda_kaito_core::crd::Workspace;
 use keda_kaito_core::fleet::ReplicaView;
 use keda_kaito_core::moment::Moment;
 use keda_kaito_core::window::Segment;
@@ -15,6 +13,7 @@ use super::target::Target;
 use crate::address::{Refusal, Rules, dialable};
 use crate::clock::Clock;
 use crate::pod::Pod;
+use crate::workspace::Workspace;
 
 /// A replica as last seen.
 #[derive(Debug)]
@@ -110,7 +109,11 @@ impl PodView {
         Self {
             name: pod.metadata.name.clone().unwrap_or_default(),
             address: dialable(pod, reader.rules),
-            segment: Segment::of(&uid, ready_since.map_or(0, Moment::millis), starts(pod)),
+            segment: Segment::of(
+                &uid,
+                ready_since.map_or(0, Moment::millis),
+                i64::from_le_bytes(pod.starts.to_le_bytes()),
+            ),
             uid,
             ready_since,
             ready_changed: changed,
@@ -122,15 +125,6 @@ impl PodView {
         self.ready_since?;
         self.address.as_ref().ok().copied()
     }
-}
-
-/// A number that differs between any two starts of any of its containers.
-fn starts(pod: &Pod) -> i64 {
-    let mut hasher = DefaultHasher::new();
-    for container in pod.containers() {
-        container.hash(&mut hasher);
-    }
-    i64::from_le_bytes(hasher.finish().to_le_bytes())
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use keda_kaito_core::crd::{InferenceSet, Workspace};
+use keda_kaito_core::crd::InferenceSet;
 use keda_kaito_core::fleet::Timing;
 use keda_kaito_core::history::History;
 use keda_kaito_core::moment::Moment;
@@ -18,6 +18,7 @@ use super::trigger::TriggerFacts;
 use crate::metrics::fleet::Summary;
 use crate::pod::Pod;
 use crate::scrape::Page;
+use crate::workspace::Workspace;
 
 /// Endpoints by which the replicas of one InferenceSet may be asked.
 pub const MAX_ENDPOINTS: usize = 4;

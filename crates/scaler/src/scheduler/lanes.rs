@@ -1,5 +1,5 @@
 //! The slots for scrapes under way: how many in all, per namespace, per InferenceSet, and a small share of each for targets
-//! that have not answered lately, so that dead ones keep nobody waiting. Queues take turns by InferenceSet.
+//! that failed when they were last asked, so that dead ones keep nobody waiting. Queues take turns by InferenceSet.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -16,12 +16,30 @@ pub(super) const SLOTS: Limits = Limits {
     namespace: 16,
     set: 8,
 };
-/// Of those, the quarter for targets without a recent success.
-pub(super) const UNPROVEN_SLOTS: Limits = Limits {
+/// Of those, the quarter for targets whose last scrapes failed.
+pub(super) const FAILED_SLOTS: Limits = Limits {
     all: 16,
     namespace: 4,
     set: 2,
 };
+/// Of those, what is left to targets that keep failing: one that failed once must not queue behind them.
+pub(super) const LASTING_SLOTS: Limits = Limits {
+    all: 8,
+    namespace: 2,
+    set: 1,
+};
+/// Failures in a row that are no accident.
+const LASTING: u32 = 3;
+
+/// How a target did lately.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Standing {
+    /// New, or it answered the last time.
+    Good,
+    Failed,
+    /// It has failed several times in a row.
+    Lasting,
+}
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
@@ -32,12 +50,14 @@ pub(super) struct Limits {
 
 #[derive(Debug, Default)]
 pub(super) struct Lanes {
-    proven: Lane,
-    unproven: Lane,
-    /// In flight, and whether it went as unproven.
-    flying: HashMap<TargetId, bool>,
+    good: Lane,
+    failed: Lane,
+    lasting: Lane,
+    /// In flight, and in which standing it left.
+    flying: HashMap<TargetId, Standing>,
     used: Used,
-    used_unproven: Used,
+    used_by_failed: Used,
+    used_by_lasting: Used,
 }
 
 #[derive(Debug, Default)]
@@ -53,9 +73,23 @@ struct Used {
     sets: HashMap<SetKey, usize>,
 }
 
+impl Standing {
+    pub(super) fn after(failures: u32) -> Self {
+        match failures {
+            0 => Self::Good,
+            1..LASTING => Self::Failed,
+            LASTING.. => Self::Lasting,
+        }
+    }
+}
+
 impl Lanes {
-    pub(super) fn queue(&mut self, key: &SetKey, id: TargetId, proven: bool) {
-        let lane = if proven { &mut self.proven } else { &mut self.unproven };
+    pub(super) fn queue(&mut self, key: &SetKey, id: TargetId, standing: Standing) {
+        let lane = match standing {
+            Standing::Good => &mut self.good,
+            Standing::Failed => &mut self.failed,
+            Standing::Lasting => &mut self.lasting,
+        };
         let waiting = lane.waiting.entry(key.clone()).or_insert_with(|| {
             lane.ring.push_back(key.clone());
             VecDeque::new()
@@ -65,25 +99,41 @@ impl Lanes {
 
     /// The next target that has a slot; those for which `valid` does not hold have left meanwhile.
     pub(super) fn take(&mut self, valid: impl Fn(TargetId) -> bool) -> Option<(SetKey, TargetId)> {
-        let (used, few) = (&self.used, &self.used_unproven);
-        let fits = |key: &SetKey| used.fits(key, SLOTS);
-        let unproven = self.unproven.take(|key| fits(key) && few.fits(key, UNPROVEN_SLOTS), &valid);
-        let is_unproven = unproven.is_some();
-        let (key, id) = unproven.or_else(|| self.proven.take(fits, &valid))?;
+        let (key, id, standing) = self.choose(valid)?;
         self.used.add(&key);
-        if is_unproven {
-            self.used_unproven.add(&key);
+        if standing >= Standing::Failed {
+            self.used_by_failed.add(&key);
         }
-        self.flying.insert(id, is_unproven);
+        if standing >= Standing::Lasting {
+            self.used_by_lasting.add(&key);
+        }
+        self.flying.insert(id, standing);
         Some((key, id))
     }
 
+    /// The smallest shares go first: they are soon used up.
+    fn choose(&mut self, valid: impl Fn(TargetId) -> bool) -> Option<(SetKey, TargetId, Standing)> {
+        let (used, by_failed, by_lasting) = (&self.used, &self.used_by_failed, &self.used_by_lasting);
+        let good = |key: &SetKey| used.fits(key, SLOTS);
+        let failed = |key: &SetKey| good(key) && by_failed.fits(key, FAILED_SLOTS);
+        let lasting = |key: &SetKey| failed(key) && by_lasting.fits(key, LASTING_SLOTS);
+        if let Some((key, id)) = self.failed.take(failed, &valid) {
+            return Some((key, id, Standing::Failed));
+        }
+        if let Some((key, id)) = self.lasting.take(lasting, &valid) {
+            return Some((key, id, Standing::Lasting));
+        }
+        self.good.take(good, &valid).map(|(key, id)| (key, id, Standing::Good))
+    }
+
     pub(super) fn release(&mut self, key: &SetKey, id: TargetId) {
-        if let Some(unproven) = self.flying.remove(&id) {
-            self.used.remove(key);
-            if unproven {
-                self.used_unproven.remove(key);
-            }
+        let Some(standing) = self.flying.remove(&id) else { return };
+        self.used.remove(key);
+        if standing >= Standing::Failed {
+            self.used_by_failed.remove(key);
+        }
+        if standing >= Standing::Lasting {
+            self.used_by_lasting.remove(key);
         }
     }
 }

@@ -1,5 +1,5 @@
 use super::*;
-use lanes::{SLOTS, UNPROVEN_SLOTS};
+use lanes::{FAILED_SLOTS, LASTING_SLOTS, Limits, SLOTS};
 
 const INTERVAL: Duration = Duration::from_secs(15);
 
@@ -64,6 +64,21 @@ impl Bed {
             }
             for (key, id) in asked {
                 self.finish(&key, id, true, seconds);
+            }
+        }
+    }
+}
+
+impl Bed {
+    /// The same, but nobody answers.
+    fn fail_all(&mut self, seconds: f64) {
+        loop {
+            let asked = self.scrapes(seconds);
+            if asked.is_empty() {
+                return;
+            }
+            for (key, id) in asked {
+                self.finish(&key, id, false, seconds);
             }
         }
     }
@@ -159,32 +174,64 @@ fn pauses_double_up_to_a_minute() {
 fn slots_are_limited_per_inference_set_per_namespace_and_in_all() {
     let mut bed = Bed::new();
     bed.set("one", "a", 100);
-    assert_eq!(bed.scrapes(0.0).len(), UNPROVEN_SLOTS.set);
+    assert_eq!(bed.scrapes(0.0).len(), SLOTS.set);
     bed.set("one", "b", 100);
     bed.set("one", "c", 100);
-    assert_eq!(bed.scrapes(0.0).len(), UNPROVEN_SLOTS.namespace - UNPROVEN_SLOTS.set);
+    assert_eq!(bed.scrapes(0.0).len(), SLOTS.namespace - SLOTS.set);
     for namespace in 0..10 {
         bed.set(&namespace.to_string(), "a", 100);
         bed.set(&namespace.to_string(), "b", 100);
     }
-    assert_eq!(bed.scrapes(0.0).len(), UNPROVEN_SLOTS.all - UNPROVEN_SLOTS.namespace);
+    assert_eq!(bed.scrapes(0.0).len(), SLOTS.all - SLOTS.namespace);
+}
+
+/// How many of `asked` there are in all, and at most in one namespace and one InferenceSet.
+#[track_caller]
+fn assert_within(asked: &[(SetKey, TargetId)], limits: Limits) {
+    assert_eq!(asked.len(), limits.all);
+    for (key, _) in asked {
+        assert!(asked.iter().filter(|(other, _)| other == key).count() <= limits.set);
+        assert!(asked.iter().filter(|(other, _)| other.namespace == key.namespace).count() <= limits.namespace);
+    }
 }
 
 #[test]
-fn targets_that_answer_have_the_whole_of_the_slots() {
+fn targets_that_failed_have_a_quarter_of_the_slots_and_those_that_keep_failing_half_of_it() {
     let mut bed = Bed::new();
     for namespace in 0..10 {
         for name in ["a", "b", "c"] {
-            bed.set(&namespace.to_string(), name, 20);
+            bed.set(&namespace.to_string(), name, 5);
         }
     }
-    bed.answer_all(0.0);
-    let asked = bed.scrapes(15.0);
-    assert_eq!(asked.len(), SLOTS.all);
-    for (key, _) in &asked {
-        assert!(asked.iter().filter(|(other, _)| other == key).count() <= SLOTS.set);
-        assert!(asked.iter().filter(|(other, _)| other.namespace == key.namespace).count() <= SLOTS.namespace);
+    bed.fail_all(0.0);
+    let asked = bed.scrapes(5.0);
+    assert_within(&asked, FAILED_SLOTS);
+    for (key, id) in asked {
+        bed.finish(&key, id, false, 5.0);
     }
+    bed.fail_all(5.0);
+    bed.fail_all(15.0);
+    assert_within(&bed.scrapes(80.0), LASTING_SLOTS);
+}
+
+#[test]
+fn target_that_failed_once_does_not_queue_behind_those_that_keep_failing() {
+    let mut bed = Bed::new();
+    for namespace in 0..10 {
+        bed.set(&namespace.to_string(), "dead", 10);
+    }
+    for seconds in [0.0, 5.0, 15.0, 35.0] {
+        bed.fail_all(seconds);
+    }
+    assert_eq!(
+        bed.scrapes(75.0).len(),
+        LASTING_SLOTS.all,
+        "the dead are being asked and hang"
+    );
+    let (key, ids) = bed.set("good", "a", 1);
+    assert_eq!(bed.scrapes(76.0), [(key.clone(), ids[0])]);
+    bed.finish(&key, ids[0], false, 76.0);
+    assert_eq!(bed.scrapes(81.0), [(key, ids[0])]);
 }
 
 #[test]
@@ -195,8 +242,11 @@ fn dead_targets_of_one_tenant_do_not_delay_another() {
     for name in 0..50 {
         bed.set("bad", &name.to_string(), 10);
     }
-    let hung = bed.scrapes(1.0);
-    assert_eq!(hung.len(), UNPROVEN_SLOTS.namespace);
+    assert_eq!(
+        bed.scrapes(1.0).len(),
+        SLOTS.namespace,
+        "new ones are asked at once, and hang"
+    );
     let asked = bed.scrapes(15.0);
     assert_eq!(asked.iter().filter(|(key, _)| *key == good).count(), SLOTS.set);
 }

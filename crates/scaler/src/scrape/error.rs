@@ -5,7 +5,7 @@ use std::time::Duration;
 use keda_kaito_core::exposition::ReadError;
 use thiserror::Error;
 
-use super::exchange::MAX_BODY;
+use super::exchange::{FLOOR, MAX_BODY};
 
 /// One failed scrape.
 #[derive(Debug, Error)]
@@ -20,6 +20,8 @@ pub enum ScrapeError {
     FirstByteTimeout(Duration),
     #[error("no complete response within {0:?}")]
     Timeout(Duration),
+    #[error("the body comes slower than {FLOOR} bytes a second")]
+    TooSlow,
     #[error("the connection broke, or what came is not HTTP")]
     Http,
     #[error("status {0}")]
@@ -44,7 +46,7 @@ impl ScrapeError {
         match self {
             Self::Connect(_) | Self::ConnectTimeout(_) => "connect",
             Self::Tls => "tls",
-            Self::FirstByteTimeout(_) | Self::Timeout(_) => "timeout",
+            Self::FirstByteTimeout(_) | Self::Timeout(_) | Self::TooSlow => "timeout",
             Self::Http | Self::CutShort => "http",
             Self::Status(_) => "status",
             Self::Encoding | Self::ContentType => "content",

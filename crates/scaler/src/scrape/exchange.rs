@@ -26,6 +26,8 @@ pub const MAX_BODY: usize = 4 * 1024 * 1024;
 /// Bounds the response's head; the body passes through the same buffer.
 const MAX_HEAD: usize = 16 * 1024;
 const MAX_HEADERS: usize = 64;
+/// Fewest bytes of a body per second, after a first second of grace.
+pub(super) const FLOOR: usize = 1024;
 const ACCEPTED: &str = "text/plain;version=0.0.4";
 const AGENT: &str = concat!("keda-kaito-scaler/", env!("CARGO_PKG_VERSION"));
 
@@ -138,6 +140,23 @@ fn check(headers: &HeaderMap) -> Result<(), ScrapeError> {
     Ok(())
 }
 
+/// A server that answers a byte at a time must not keep a slot for the whole of its timeout.
+async fn frame(body: &mut Incoming, begun: Instant, received: usize) -> Result<Option<Bytes>, ScrapeError> {
+    let seconds = u32::try_from(received / FLOOR).unwrap_or(u32::MAX);
+    let Ok(frame) = timeout_at(
+        begun + Duration::from_secs(1).saturating_mul(seconds.saturating_add(1)),
+        body.frame(),
+    )
+    .await
+    else {
+        return Err(ScrapeError::TooSlow);
+    };
+    let Some(frame) = frame else { return Ok(None) };
+    let frame = frame.map_err(|_error| ScrapeError::Http)?;
+    // Trailers are no data.
+    Ok(Some(frame.into_data().unwrap_or_default()))
+}
+
 async fn read(mut body: Incoming) -> Result<Bytes, ScrapeError> {
     let expected = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     if expected > MAX_BODY {
@@ -145,10 +164,8 @@ async fn read(mut body: Incoming) -> Result<Bytes, ScrapeError> {
     }
     let mut first = Bytes::new();
     let mut all = Vec::new();
-    while let Some(frame) = body.frame().await {
-        let Ok(data) = frame.map_err(|_error| ScrapeError::Http)?.into_data() else {
-            continue;
-        };
+    let begun = Instant::now();
+    while let Some(data) = frame(&mut body, begun, first.len() + all.len()).await? {
         if first.len() + all.len() + data.len() > MAX_BODY {
             return Err(ScrapeError::TooLarge);
         }

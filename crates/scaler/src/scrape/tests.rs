@@ -21,6 +21,8 @@ enum Act {
     Hang(String),
     /// Sends this for ever.
     Pour(String, String),
+    /// Sends this, and then a byte every so often.
+    Drip(String),
     Close,
 }
 
@@ -78,6 +80,12 @@ async fn serve(mut stream: TcpStream, act: Arc<impl Fn(&str) -> Act>, seen: Arc<
         Act::Pour(text, more) => {
             let _sent = stream.write_all(text.as_bytes()).await;
             while stream.write_all(more.as_bytes()).await.is_ok() {}
+        }
+        Act::Drip(text) => {
+            let _sent = stream.write_all(text.as_bytes()).await;
+            while stream.write_all(b"#").await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
         }
         Act::Close => {}
     }
@@ -298,6 +306,17 @@ async fn silent_and_dripping_servers_are_given_up_in_time() {
         assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
         assert_eq!(server.paths().len(), 1, "a hung server is not asked again at once");
     }
+}
+
+#[tokio::test]
+async fn body_that_comes_a_byte_at_a_time_is_given_up_long_before_the_timeout() {
+    let server = Server::start(|_| Act::Drip("HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n".into())).await;
+    let start = Instant::now();
+    let error = scrape(server.address, page(Duration::from_secs(10)), None, || true)
+        .await
+        .unwrap_err();
+    assert_eq!(error.to_string(), "the body comes slower than 1024 bytes a second");
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
 }
 
 #[tokio::test]
