@@ -31,7 +31,7 @@ const DUMPED_KINDS: [(&str, &str, &str); 4] = [
 pub struct Bed {
     pub client: Client,
     pub fleet: FleetClient,
-    /// The bed's directory, where logs may go; the temporary directory without a bed.
+    /// The bed's directory, where logs may go.
     pub directory: PathBuf,
     /// Addresses meant for scaler replicas.
     pub scaler_addresses: Vec<String>,
@@ -52,15 +52,14 @@ impl Bed {
     /// # Errors
     /// When there is none, saying how to get one.
     pub async fn from_env() -> anyhow::Result<Self> {
-        if std::env::var_os("KUBECONFIG").is_none() {
-            bail!("KUBECONFIG is not set: run this inside `cargo xtask testbed run -- …`");
-        }
+        // Not just any cluster that KUBECONFIG may name: tests kill, delete and overload.
+        let directory = std::env::var_os("TESTBED_DIR").context("cluster tests run inside a test bed: use `cargo xtask test`")?;
         let config = kube::Config::infer().await.context("reading KUBECONFIG")?;
         let scalers = std::env::var("TESTBED_SCALER_IPS").unwrap_or_else(|_| "10.244.254.10".to_owned());
         Ok(Self {
             client: Client::try_from(config)?,
             fleet: FleetClient::from_env()?,
-            directory: std::env::var_os("TESTBED_DIR").map_or_else(std::env::temp_dir, PathBuf::from),
+            directory: PathBuf::from(directory),
             scaler_addresses: scalers.split(',').map(str::to_owned).collect(),
         })
     }
