@@ -4,6 +4,7 @@
 pub mod bed;
 pub mod cases;
 pub mod demo;
+pub mod fault_proxy;
 pub mod fleet;
 pub mod fleet_client;
 pub mod http_get;
