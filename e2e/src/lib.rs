@@ -3,6 +3,7 @@
 
 pub mod bed;
 pub mod cases;
+pub mod chronicle;
 pub mod demo;
 pub mod fault_proxy;
 pub mod fleet;
