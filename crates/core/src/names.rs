@@ -126,10 +126,12 @@ pub const LEASE_TRUSTED_GENERATION: &str = "keda-kaito-scaler.kaito.sh/trusted-g
 pub const LEASE_SERVED_GENERATION: &str = "keda-kaito-scaler.kaito.sh/served-generation";
 /// Lease annotation: lowest credential epoch among active callers; absent when none is known.
 pub const LEASE_LOWEST_CALLER_EPOCH: &str = "keda-kaito-scaler.kaito.sh/lowest-caller-epoch";
-/// Lease annotation: RFC 3339 `notBefore` of the oldest client certificate seen on an open connection.
+/// Lease annotation: RFC 3339 `notBefore` of the oldest client certificate that an active caller used last.
 pub const LEASE_OLDEST_CLIENT: &str = "keda-kaito-scaler.kaito.sh/oldest-client-certificate";
 /// Lease annotation: RFC 3339 time since which callers have been recorded.
 pub const LEASE_CALLERS_SINCE: &str = "keda-kaito-scaler.kaito.sh/callers-known-since";
+/// Lease annotation: how many open connections have a client certificate that is trusted no more; they are being drained.
+pub const LEASE_RETIRED_CONNECTIONS: &str = "keda-kaito-scaler.kaito.sh/retired-connections";
 /// Lease annotation: how many targets have a fresh sample.
 pub const LEASE_FRESH_TARGETS: &str = "keda-kaito-scaler.kaito.sh/fresh-targets";
 

@@ -56,6 +56,14 @@ pub struct ServeArgs {
     /// [default: spiffe://CLUSTER_DOMAIN/ns/WORKING_NAMESPACE/sa/keda-operator]
     #[arg(long, env = "CLIENT_URI", value_name = "URI", value_delimiter = ',')]
     pub client_uri: Vec<String>,
+
+    /// Age at which a connection is ended, ± 10 %, so that KEDA finds new replicas
+    #[arg(long, env = "CONNECTION_AGE", default_value = "30m", value_parser = duration, value_name = "DURATION")]
+    pub connection_age: Duration,
+
+    /// Connections of an authority that is no longer trusted are ended within this time, one by one
+    #[arg(long, env = "RETIRE_WITHIN", default_value = "30s", value_parser = duration, value_name = "DURATION")]
+    pub retire_within: Duration,
 }
 
 /// What is scraped, how often, how much of it.
@@ -130,6 +138,14 @@ impl ScalerArgs {
                 "--replica-deadline {deadline:?} must be at least 1s"
             )));
         }
+        let age = self.serve.connection_age;
+        if age < Duration::from_secs(1) {
+            return Err(ConfigError::new(format!("--connection-age {age:?} must be at least 1s")));
+        }
+        let within = self.serve.retire_within;
+        if within > Duration::from_secs(3600) {
+            return Err(ConfigError::new(format!("--retire-within {within:?} must be at most 1h")));
+        }
         if self.scrape.scrape_ports.contains(&0) {
             return Err(ConfigError::new("--scrape-ports: 0 is not a port"));
         }
@@ -166,6 +182,8 @@ mod tests {
             (["--scrape-interval", "0s"], "--scrape-interval 0ns must be from 1s to 60s"),
             (["--scrape-interval", "2m"], "--scrape-interval 120s must be from 1s to 60s"),
             (["--replica-deadline", "10ms"], "--replica-deadline 10ms must be at least 1s"),
+            (["--connection-age", "0s"], "--connection-age 0ns must be at least 1s"),
+            (["--retire-within", "2h"], "--retire-within 7200s must be at most 1h"),
             (["--scrape-ports", "80,0"], "--scrape-ports: 0 is not a port"),
             (
                 ["--client-uri", "keda"],

@@ -1,4 +1,4 @@
-//! Which ScaledObjects KEDA calls about, with which credentials: what certmgr must know before it retires the old ones.
+//! Which triggers KEDA calls about, with which credentials: what certmgr must know before it retires the old ones.
 //! Answers to calls do not depend on it, but for the one nudge of a caller that would otherwise miss a rotation.
 
 use std::collections::{HashMap, HashSet};
@@ -14,7 +14,7 @@ use crate::tls::Caller;
 const ACTIVE_FOR: Duration = Duration::from_secs(120);
 /// Pauses beyond this are outages, not a rhythm.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1800);
-/// Most ScaledObjects remembered; the inactive go first, then nothing more is taken in.
+/// Most triggers remembered; the inactive go first, then nothing more is taken in.
 const MAX_CALLERS: usize = 50_000;
 
 /// Everything known of callers. Clones share it.
@@ -27,18 +27,18 @@ pub struct Callers {
 
 #[derive(Debug, Default)]
 struct Inner {
-    seen: HashMap<(String, String), Seen>,
-    /// Triggers without an epoch that were told once to read their credentials again, by certificate.
-    nudged: HashSet<Nudged>,
+    seen: HashMap<Trigger, Seen>,
+    /// Triggers that were told once to read their credentials again, by certificate.
+    nudged: HashSet<(Trigger, String)>,
 }
 
-/// KEDA keeps credentials per trigger, so each trigger is told.
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct Nudged {
-    namespace: String,
-    name: String,
-    metric: String,
-    serial: String,
+/// One trigger of a ScaledObject, by what it asks for. KEDA keeps credentials per trigger, so each is known, and told, by
+/// itself.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Trigger {
+    pub namespace: String,
+    pub name: String,
+    pub metric: String,
 }
 
 #[derive(Debug)]
@@ -68,18 +68,18 @@ impl Callers {
         }
     }
 
-    /// Takes in a call about a ScaledObject.
-    pub fn note(&self, namespace: &str, name: &str, epoch: Option<u64>, caller: &Caller, now: Instant) {
+    /// Takes in a call of a trigger.
+    pub fn note(&self, trigger: Trigger, epoch: Option<u64>, caller: &Caller, now: Instant) {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         if inner.seen.len() >= MAX_CALLERS {
             inner.seen.retain(|_, seen| seen.is_active(now));
         }
-        let key = (namespace.to_owned(), name.to_owned());
-        if inner.seen.len() >= MAX_CALLERS && !inner.seen.contains_key(&key) {
+        if inner.seen.len() >= MAX_CALLERS && !inner.seen.contains_key(&trigger) {
             return;
         }
-        let pause = inner.seen.get(&key).map(|seen| now.saturating_duration_since(seen.last));
-        let before = inner.seen.get(&key).map(|seen| seen.longest_pause).unwrap_or_default();
+        let known = inner.seen.get(&trigger);
+        let pause = known.map(|seen| now.saturating_duration_since(seen.last));
+        let before = known.map(|seen| seen.longest_pause).unwrap_or_default();
         let pause = pause.filter(|pause| *pause <= LONGEST_PAUSE).unwrap_or_default();
         let seen = Seen {
             last: now,
@@ -87,21 +87,16 @@ impl Callers {
             epoch,
             not_before: caller.not_before,
         };
-        inner.seen.insert(key, seen);
+        inner.seen.insert(trigger, seen);
     }
 
-    /// Whether a trigger without an epoch has to be told to read its credentials again: once for each certificate.
-    pub fn nudge(&self, namespace: &str, name: &str, metric: &str, caller: &Caller) -> bool {
+    /// Whether a trigger has to be told to read its credentials again: once for each certificate.
+    pub fn nudge(&self, trigger: &Trigger, caller: &Caller) -> bool {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         if inner.nudged.len() >= MAX_CALLERS {
             inner.nudged.clear();
         }
-        inner.nudged.insert(Nudged {
-            namespace: namespace.to_owned(),
-            name: name.to_owned(),
-            metric: metric.to_owned(),
-            serial: caller.serial.clone(),
-        })
+        inner.nudged.insert((trigger.clone(), caller.serial.clone()))
     }
 
     /// What holds for everybody who is active.
@@ -134,30 +129,46 @@ mod tests {
         }
     }
 
+    fn trigger(name: &str, metric: &str) -> Trigger {
+        Trigger {
+            namespace: "ns".to_owned(),
+            name: name.to_owned(),
+            metric: metric.to_owned(),
+        }
+    }
+
     #[test]
     fn lowest_epoch_and_oldest_certificate_of_active_callers_are_reported() {
         let (callers, start) = (Callers::new(Timestamp::UNIX_EPOCH), Instant::now());
         assert_eq!(callers.summary(start), Summary::default());
-        callers.note("ns", "a", Some(7), &caller("1", 100), start);
-        callers.note("ns", "b", Some(9), &caller("2", 200), start);
-        callers.note("ns", "by-hand", None, &caller("2", 200), start);
+        callers.note(trigger("a", "m"), Some(7), &caller("1", 100), start);
+        callers.note(trigger("b", "m"), Some(9), &caller("2", 200), start);
+        callers.note(trigger("by-hand", "m"), None, &caller("2", 200), start);
         let summary = callers.summary(start);
         assert_eq!(summary.lowest_epoch, Some(7));
         assert_eq!(summary.oldest_client, Timestamp::from_second(100).ok());
 
-        callers.note("ns", "a", Some(9), &caller("2", 200), start + Duration::from_secs(15));
+        callers.note(trigger("a", "m"), Some(9), &caller("2", 200), start + Duration::from_secs(15));
         let summary = callers.summary(start + Duration::from_secs(15));
         assert_eq!(summary.lowest_epoch, Some(9));
         assert_eq!(summary.oldest_client, Timestamp::from_second(200).ok());
     }
 
     #[test]
+    fn triggers_of_one_scaled_object_are_told_apart() {
+        let (callers, start) = (Callers::new(Timestamp::UNIX_EPOCH), Instant::now());
+        callers.note(trigger("a", "old"), None, &caller("1", 100), start);
+        callers.note(trigger("a", "new"), None, &caller("2", 200), start);
+        assert_eq!(callers.summary(start).oldest_client, Timestamp::from_second(100).ok());
+    }
+
+    #[test]
     fn callers_stay_active_for_twice_their_longest_pause() {
         let (callers, start) = (Callers::new(Timestamp::UNIX_EPOCH), Instant::now());
         let at = |seconds| start + Duration::from_secs(seconds);
-        callers.note("ns", "brisk", Some(1), &caller("1", 1), at(0));
-        callers.note("ns", "slow", Some(2), &caller("1", 1), at(0));
-        callers.note("ns", "slow", Some(2), &caller("1", 1), at(300));
+        callers.note(trigger("brisk", "m"), Some(1), &caller("1", 1), at(0));
+        callers.note(trigger("slow", "m"), Some(2), &caller("1", 1), at(0));
+        callers.note(trigger("slow", "m"), Some(2), &caller("1", 1), at(300));
         assert_eq!(callers.summary(at(121)).lowest_epoch, Some(2), "the brisk one is gone");
         assert_eq!(callers.summary(at(899)).lowest_epoch, Some(2));
         assert_eq!(callers.summary(at(901)).lowest_epoch, None);
@@ -166,10 +177,10 @@ mod tests {
     #[test]
     fn triggers_are_nudged_once_for_each_certificate() {
         let callers = Callers::new(Timestamp::UNIX_EPOCH);
-        assert!(callers.nudge("ns", "a", "m", &caller("1", 1)));
-        assert!(!callers.nudge("ns", "a", "m", &caller("1", 1)));
-        assert!(callers.nudge("ns", "a", "other", &caller("1", 1)));
-        assert!(callers.nudge("ns", "a", "m", &caller("2", 1)));
-        assert!(callers.nudge("ns", "b", "m", &caller("1", 1)));
+        assert!(callers.nudge(&trigger("a", "m"), &caller("1", 1)));
+        assert!(!callers.nudge(&trigger("a", "m"), &caller("1", 1)));
+        assert!(callers.nudge(&trigger("a", "other"), &caller("1", 1)));
+        assert!(callers.nudge(&trigger("a", "m"), &caller("2", 1)));
+        assert!(callers.nudge(&trigger("b", "m"), &caller("1", 1)));
     }
 }

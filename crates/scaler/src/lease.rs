@@ -1,5 +1,6 @@
 //! This replica's Lease: which credentials it serves, who still calls with older ones, how many targets it sees. certmgr and
-//! provisioner read it; other replicas learn from it that they are blind. One write every 10 s, compare-and-swap.
+//! provisioner read it; other replicas learn from it that they are blind. One write every 10 s, and one when what a rotation waits
+//! for has changed; compare-and-swap.
 
 mod object;
 
@@ -25,6 +26,8 @@ use object::{Report, fresh_targets_elsewhere, lease};
 
 /// Between two renewals.
 const RENEW_EVERY: Duration = Duration::from_secs(10);
+/// Between two looks at what a rotation waits for.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long one conversation with the API server may take.
 const DEADLINE: Duration = Duration::from_secs(5);
 
@@ -45,40 +48,56 @@ pub struct Acknowledger {
 }
 
 impl Acknowledger {
-    /// Renews until shutdown, and at once when credentials or the port change; then says that this replica is gone.
+    /// Renews until shutdown, and at once when credentials, callers or the port change; then says that this replica is gone.
     pub async fn run(mut self) {
         loop {
-            self.renew(true).await;
+            let said = self.renew(true).await;
             self.look_around().await;
+            let (mut credentials, mut listening) = (self.credentials.clone(), self.listening.clone());
             tokio::select! {
                 () = tokio::time::sleep(RENEW_EVERY) => {}
-                Ok(()) = self.credentials.changed() => {}
-                Ok(()) = self.listening.changed() => {}
+                () = self.otherwise_than(&said) => {}
+                Ok(()) = credentials.changed() => {}
+                Ok(()) = listening.changed() => {}
                 () = self.shutdown.cancelled() => break,
             }
         }
-        self.renew(false).await;
+        let _said = self.renew(false).await;
     }
 
-    async fn renew(&mut self, held: bool) {
+    async fn renew(&mut self, held: bool) -> Report {
         self.credentials.mark_unchanged();
         self.listening.mark_unchanged();
         let report = self.report(held);
         let written = tokio::time::timeout(DEADLINE, self.write(&report)).await;
         let error = match written {
-            Ok(Ok(())) => return,
+            Ok(Ok(())) => return report,
             Ok(Err(error)) => error.to_string(),
             Err(_elapsed) => format!("no answer within {} s", DEADLINE.as_secs()),
         };
         tracing::warn!(lease = self.owner.name, error, "failed to renew the Lease");
+        report
+    }
+
+    /// Resolves when there is something new to say about callers and their connections: a rotation may wait for it.
+    async fn otherwise_than(&self, said: &Report) {
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            if self.report(true).callers() != said.callers() {
+                return;
+            }
+        }
     }
 
     fn report(&self, held: bool) -> Report {
         let callers = self.callers.summary(Instant::now());
+        let current = self.credentials.borrow().clone();
+        let retired = |current| self.connections.count_untrusted(current, Timestamp::now());
         Report {
             held,
             serving: held && *self.listening.borrow(),
-            generation: self.credentials.borrow().as_ref().map(|current| current.generation),
+            generation: current.as_ref().map(|current| current.generation),
+            retired_connections: current.as_deref().map_or(0, retired),
             lowest_epoch: callers.lowest_epoch,
             oldest_client: callers.oldest_client,
             callers_since: self.callers.since,

@@ -26,6 +26,7 @@ pub struct Metrics {
     call_duration: DurationBy,
     connections: By<1>,
     refusals: Counter,
+    nudges: Counter,
     generation: Gauge,
     not_after: Gauge,
     root_not_after: Gauge,
@@ -55,6 +56,7 @@ impl Metrics {
             call_duration: Family::new_with_constructor(call_buckets),
             connections: Family::default(),
             refusals: Counter::default(),
+            nudges: Counter::default(),
             generation: Gauge::default(),
             not_after: Gauge::default(),
             root_not_after: Gauge::default(),
@@ -81,6 +83,8 @@ impl Metrics {
         registry.register("connections", "Connections by what became of them", self.connections.clone());
         let help = "Times the Secret held something that cannot be served";
         registry.register("credentials_refused", help, self.refusals.clone());
+        let help = "Calls answered Unavailable once, so that KEDA reads its new certificate before the old one is refused";
+        registry.register("callers_nudged", help, self.nudges.clone());
         let help = "Generation of the Secret that is served; 0 before the first";
         registry.register("credentials_generation", help, self.generation.clone());
         let help = "When the served certificate ends, as a Unix time";
@@ -120,6 +124,11 @@ impl Metrics {
     /// Counts one Secret that could not be used.
     pub fn credentials_refused(&self) {
         self.refusals.inc();
+    }
+
+    /// Counts one caller that was told to read its credentials again.
+    pub fn nudged(&self) {
+        self.nudges.inc();
     }
 
     /// Shows how many targets go without.

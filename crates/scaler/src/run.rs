@@ -105,7 +105,13 @@ pub async fn run(args: ScalerArgs, ctx: ProcessContext) -> anyhow::Result<()> {
     };
     tasks.spawn("credentials", follower.run());
 
-    let service = Service::new(registry.clone(), callers.clone(), credentials.clone(), &scrape.scrape_ports);
+    let service = Service::new(
+        registry.clone(),
+        callers.clone(),
+        credentials.clone(),
+        &scrape.scrape_ports,
+        metrics.clone(),
+    );
     let (routes, health) = routes(service)?;
     let server = Arc::new(Server {
         credentials: credentials.clone(),
@@ -113,7 +119,11 @@ pub async fn run(args: ScalerArgs, ctx: ProcessContext) -> anyhow::Result<()> {
             uris: serve.client_uris(&working),
         },
         connections: connections.clone(),
-        patience: Patience::default(),
+        patience: Patience {
+            retire_within: serve.retire_within,
+            age: serve.connection_age,
+            ..Patience::default()
+        },
         metrics: metrics.clone(),
         shutdown: ctx.shutdown.clone(),
     });

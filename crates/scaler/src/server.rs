@@ -37,6 +37,8 @@ pub struct Patience {
     pub handshake: Duration,
     /// Connections under retired credentials end within this, so that not all callers come back at once.
     pub retire_within: Duration,
+    /// A connection lives this long, ± 10 %, so that KEDA finds new replicas.
+    pub age: Duration,
     /// How long connections may take to end once the process stops.
     pub drain: Duration,
 }
@@ -46,6 +48,7 @@ impl Default for Patience {
         Self {
             handshake: Duration::from_secs(5),
             retire_within: Duration::from_secs(30),
+            age: Duration::from_secs(30 * 60),
             drain: Duration::from_secs(20),
         }
     }

@@ -19,7 +19,8 @@ use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use crate::callers::Callers;
+use crate::callers::{Callers, Trigger};
+use crate::metrics::Metrics;
 use crate::registry::Registry;
 use crate::server::{Current, Peer};
 use crate::status;
@@ -35,17 +36,19 @@ pub struct Service {
     credentials: Current,
     /// What `metricPort` may say.
     ports: Arc<[u16]>,
+    metrics: Metrics,
 }
 
 impl Service {
     /// Answers from `registry`; `ports` are those a trigger may name.
     #[must_use]
-    pub fn new(registry: Registry, callers: Callers, credentials: Current, ports: &[u16]) -> Self {
+    pub fn new(registry: Registry, callers: Callers, credentials: Current, ports: &[u16], metrics: Metrics) -> Self {
         Self {
             registry,
             callers,
             credentials,
             ports: ports.into(),
+            metrics,
         }
     }
 
@@ -66,22 +69,27 @@ impl Service {
         Ok(request)
     }
 
-    /// Remembers who calls with which credentials, and tells a caller that would miss a rotation to read them again.
-    fn greet(&self, reference: &ScaledObjectRef, request: &TriggerRequest, peer: Option<&Peer>) -> Result<(), Status> {
+    /// Tells a caller that would miss a rotation to read its credentials again.
+    fn nudge(&self, reference: &ScaledObjectRef, request: &TriggerRequest, peer: Option<&Peer>) -> Result<(), Status> {
         let Some(Peer { caller, .. }) = peer else { return Ok(()) };
-        let (namespace, name) = (&reference.namespace, &reference.name);
         let retiring = self.credentials.borrow().as_ref().and_then(|current| current.retiring);
-        let metric = request.aggregation.metric_name();
         let retires = retiring.is_some_and(|last| caller.not_before <= last);
-        if retires && self.callers.nudge(namespace, name, metric, caller) {
+        if retires && self.callers.nudge(&trigger(reference, request), caller) {
+            self.metrics.nudged();
             // KEDA reads its credentials again when a call fails, and repeats the call within the same request.
             return Err(status::unavailable(
                 "the client certificate is being replaced; call again with the new one",
             ));
         }
-        let now = Instant::now();
-        self.callers.note(namespace, name, request.credential_epoch, caller, now);
         Ok(())
+    }
+
+    /// Remembers who calls with which credentials.
+    fn note(&self, reference: &ScaledObjectRef, request: &TriggerRequest, peer: Option<&Peer>) {
+        if let Some(Peer { caller, .. }) = peer {
+            let (epoch, now) = (request.credential_epoch, Instant::now());
+            self.callers.note(trigger(reference, request), epoch, caller, now);
+        }
     }
 
     fn active(&self, reference: &ScaledObjectRef, request: &TriggerRequest) -> Result<bool, Status> {
@@ -97,6 +105,7 @@ impl ExternalScaler for Service {
     async fn is_active(&self, call: Request<ScaledObjectRef>) -> Result<Response<IsActiveResponse>, Status> {
         let reference = call.get_ref();
         let request = self.decode(reference)?;
+        self.note(reference, &request, call.extensions().get::<Peer>());
         let result = self.active(reference, &request)?;
         Ok(Response::new(IsActiveResponse { result }))
     }
@@ -130,7 +139,9 @@ impl ExternalScaler for Service {
         let reference = call.get_ref().scaled_object_ref.as_ref();
         let reference = reference.ok_or_else(|| Status::invalid_argument("scaledObjectRef: missing"))?;
         let request = self.decode(reference)?;
-        self.greet(reference, &request, call.extensions().get::<Peer>())?;
+        let peer = call.extensions().get::<Peer>();
+        self.nudge(reference, &request, peer)?;
+        self.note(reference, &request, peer);
         let decision = self.registry.decide(&reference.namespace, &reference.name, &request);
         let value = match decision.map_err(|error| status::no_answer(&error))?.answer {
             Answer::Value(value) => value,
@@ -144,6 +155,14 @@ impl ExternalScaler for Service {
         Ok(Response::new(GetMetricsResponse {
             metric_values: vec![value],
         }))
+    }
+}
+
+fn trigger(reference: &ScaledObjectRef, request: &TriggerRequest) -> Trigger {
+    Trigger {
+        namespace: reference.namespace.clone(),
+        name: reference.name.clone(),
+        metric: request.aggregation.metric_name().to_owned(),
     }
 }
 

@@ -51,6 +51,7 @@ fn acknowledgement(lease: &Lease, unexpired: bool) -> Acknowledgement {
     Acknowledgement {
         trusted: annotation(lease, names::LEASE_TRUSTED_GENERATION),
         served: annotation(lease, names::LEASE_SERVED_GENERATION),
+        retired_connections: annotation(lease, names::LEASE_RETIRED_CONNECTIONS).filter(|_| unexpired),
         callers: since.map(|since| Callers {
             since,
             lowest_epoch: annotation(lease, names::LEASE_LOWEST_CALLER_EPOCH),

@@ -94,6 +94,7 @@ impl Memory {
             acknowledgement: Some(Acknowledgement {
                 trusted: generation,
                 served: generation,
+                retired_connections: Some(0),
                 callers: Some(Callers {
                     since: start() - DAY,
                     lowest_epoch: inspected.objects.authentication.epoch,

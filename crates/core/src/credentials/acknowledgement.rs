@@ -28,6 +28,8 @@ pub struct Acknowledgement {
     pub trusted: Option<u64>,
     /// Generation of the server Secret whose leaf it serves.
     pub served: Option<u64>,
+    /// Open connections whose client certificates it trusts no more; absent when the Lease has expired or does not say.
+    pub retired_connections: Option<u64>,
     /// Absent when the Lease has expired or does not say since when it knows its callers.
     pub callers: Option<Callers>,
 }

@@ -44,6 +44,8 @@ pub enum Need {
     Epoch { epoch: u64, has: u64 },
     /// A caller shows a certificate of the old authority.
     OldClient { started: Timestamp },
+    /// Connections that were authenticated under the old authority are still open.
+    Drained { connections: u64 },
 }
 
 /// What keeps `phase` from being left.
@@ -65,7 +67,8 @@ pub(super) fn waits(
         Phase::Trust => gate.trusted(),
         Phase::Serve if crosses(objects) => gate.held(),
         Phase::Identify => gate.identified(),
-        Phase::Serve | Phase::Retire => [gate.held(), gate.callers(false)].concat(),
+        Phase::Serve => [gate.held(), gate.callers(false)].concat(),
+        Phase::Retire => gate.retired(),
     };
     if !clock.agrees() {
         waits.insert(0, Wait::Clocks);
@@ -114,6 +117,19 @@ impl Gate<'_> {
         let mut waits = self.age(identified_at(self.objects, self.config).unwrap_or(Timestamp::MAX));
         waits.extend(self.held());
         waits.extend(self.callers(true));
+        waits
+    }
+
+    /// Nobody calls with a certificate of the old authority, nor holds a connection that was opened with one.
+    fn retired(&self) -> Vec<Wait> {
+        let mut waits = self.held();
+        waits.extend(self.callers(false));
+        if waits.is_empty() {
+            waits = self.each(|acknowledgement| {
+                let connections = acknowledgement.retired_connections?;
+                (connections > 0).then_some(Need::Drained { connections })
+            });
+        }
         waits
     }
 
@@ -220,6 +236,12 @@ impl fmt::Display for Need {
             Self::Callers => formatter.write_str("to say who calls it"),
             Self::CallersKnown { until } => write!(formatter, "to have known its callers for long enough, until {until}"),
             Self::Epoch { epoch, has } => write!(formatter, "to see no caller of an epoch before {epoch}; it sees {has}"),
+            Self::Drained { connections } => {
+                write!(
+                    formatter,
+                    "to drain connections opened under the old authority; it has {connections}"
+                )
+            }
             Self::OldClient { started } => {
                 write!(
                     formatter,

@@ -31,8 +31,17 @@ pub(super) struct Report {
     pub(super) lowest_epoch: Option<u64>,
     pub(super) oldest_client: Option<Timestamp>,
     pub(super) callers_since: Timestamp,
+    /// Open connections whose client certificate is trusted no more.
+    pub(super) retired_connections: usize,
     pub(super) fresh_targets: usize,
     pub(super) now: Timestamp,
+}
+
+impl Report {
+    /// What changes when callers do.
+    pub(super) fn callers(&self) -> (Option<u64>, Option<Timestamp>, usize) {
+        (self.lowest_epoch, self.oldest_client, self.retired_connections)
+    }
 }
 
 /// The Lease to write over `known`, which lends it its resourceVersion.
@@ -57,6 +66,7 @@ pub(super) fn lease(owner: &Owner, known: Option<&Lease>, report: &Report) -> Le
             report.oldest_client.as_ref().and_then(|value| said(value)),
         ),
         (names::LEASE_CALLERS_SINCE, said(&report.callers_since)),
+        (names::LEASE_RETIRED_CONNECTIONS, said(&report.retired_connections)),
         (names::LEASE_FRESH_TARGETS, said(&report.fresh_targets)),
     ];
     let annotations: BTreeMap<_, _> = annotations
@@ -135,6 +145,7 @@ mod tests {
             lowest_epoch: None,
             oldest_client: Timestamp::from_second(50).ok(),
             callers_since: Timestamp::UNIX_EPOCH,
+            retired_connections: 0,
             fresh_targets: 3,
             now,
         }

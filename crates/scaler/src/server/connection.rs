@@ -18,8 +18,6 @@ use super::call::Calls;
 use super::connections::Entry;
 use crate::tls::Caller;
 
-/// A connection lives this long, ± 10 %, so that KEDA finds new replicas.
-const AGE: Duration = Duration::from_secs(30 * 60);
 /// How long after its GOAWAY a connection may finish what it does.
 const GRACE: Duration = Duration::from_secs(60);
 const MAX_STREAMS: u32 = 128;
@@ -55,6 +53,9 @@ pub(super) async fn serve(stream: TlsStream<TcpStream>, server: &Arc<Server>, ro
         server.metrics.connection("too_many");
         return;
     };
+    if let Some(current) = server.credentials.borrow().as_deref() {
+        entry.judge(current, server.patience.retire_within);
+    }
     server.metrics.connection("accepted");
     let peer = Peer {
         caller,
@@ -75,7 +76,7 @@ pub(super) async fn serve(stream: TlsStream<TcpStream>, server: &Arc<Server>, ro
 
 /// Resolves when the connection has to go.
 async fn end(entry: &Entry, server: &Server) {
-    let age = AGE.mul_f64(rand::random_range(0.9..1.1));
+    let age = server.patience.age.mul_f64(rand::random_range(0.9..1.1));
     tokio::select! {
         () = tokio::time::sleep_until(Instant::now() + age) => {}
         () = entry.drained() => {}

@@ -29,6 +29,8 @@ struct Inner {
 struct Open {
     caller: Caller,
     chain: Vec<CertificateDer<'static>>,
+    /// By the credentials of a generation.
+    trusted: Option<(u64, bool)>,
     drain: CancellationToken,
     within: Duration,
 }
@@ -55,6 +57,7 @@ impl Connections {
             Open {
                 caller,
                 chain,
+                trusted: None,
                 drain: drain.clone(),
                 within: Duration::ZERO,
             },
@@ -77,6 +80,13 @@ impl Connections {
         self.lock().open.values().map(|open| open.caller.not_before).min()
     }
 
+    /// How many are open whose callers `credentials` would not let in: they are on their way out.
+    pub fn count_untrusted(&self, credentials: &Credentials, now: Timestamp) -> usize {
+        let mut inner = self.lock();
+        let trusted = inner.open.values_mut().map(|open| open.is_trusted(credentials, now));
+        trusted.filter(|trusted| !trusted).count()
+    }
+
     /// Asks every connection to end at once.
     pub fn drain_all(&self) {
         self.drain(|_| true, Duration::ZERO);
@@ -96,12 +106,12 @@ impl Connections {
 
     fn drain_untrusted(&self, credentials: &Credentials, within: Duration) {
         let now = Timestamp::now();
-        self.drain(|open| !credentials.trusts(&open.chain, now), within);
+        self.drain(|open| !open.is_trusted(credentials, now), within);
     }
 
-    fn drain(&self, which: impl Fn(&Open) -> bool, within: Duration) {
-        for open in self.lock().open.values_mut().filter(|open| which(open)) {
-            if !open.drain.is_cancelled() {
+    fn drain(&self, which: impl Fn(&mut Open) -> bool, within: Duration) {
+        for open in self.lock().open.values_mut() {
+            if which(open) && !open.drain.is_cancelled() {
                 open.within = within;
                 open.drain.cancel();
             }
@@ -113,7 +123,33 @@ impl Connections {
     }
 }
 
+impl Open {
+    /// Signatures are verified once per generation, not whenever somebody counts.
+    fn is_trusted(&mut self, credentials: &Credentials, now: Timestamp) -> bool {
+        match self.trusted {
+            Some((generation, trusted)) if generation == credentials.generation => trusted,
+            _ => {
+                let trusted = credentials.trusts(&self.chain, now);
+                self.trusted = Some((credentials.generation, trusted));
+                trusted
+            }
+        }
+    }
+}
+
 impl Entry {
+    /// For a connection whose handshake began under older credentials than the present ones: whether it may stay.
+    pub(super) fn judge(&self, credentials: &Credentials, within: Duration) {
+        let now = Timestamp::now();
+        let mut inner = self.connections.lock();
+        if let Some(open) = inner.open.get_mut(&self.id)
+            && !open.is_trusted(credentials, now)
+        {
+            open.within = within;
+            open.drain.cancel();
+        }
+    }
+
     /// Resolves when the connection was asked to end and its share of the spreading has passed.
     pub(super) async fn drained(&self) {
         self.drain.cancelled().await;

@@ -164,6 +164,7 @@ fn quick() -> Patience {
     Patience {
         handshake: Duration::from_millis(300),
         retire_within: Duration::ZERO,
+        age: Duration::from_secs(600),
         drain: Duration::from_secs(5),
     }
 }
@@ -214,6 +215,45 @@ async fn swapped_credentials_hold_for_new_connections_and_end_the_old_callers() 
         "the old caller's next connection is refused"
     );
     assert_eq!(issuer_seen(&new).await.unwrap(), "keda-kaito-scaler-ca-b");
+}
+
+#[tokio::test]
+async fn connections_end_at_their_age_and_their_callers_come_back() {
+    let authority = Authority::ours("a");
+    let patience = Patience {
+        age: Duration::from_millis(300),
+        ..quick()
+    };
+    let running = Running::start(&secret(1, &authority.server(), &[&authority]), patience).await;
+    let channel = running.channel(Some(&authority.client(OPERATOR)), &[&authority]);
+    for _ in 0..3 {
+        issuer_seen(&channel).await.unwrap();
+        running.until_count(1).await;
+        running.until_count(0).await;
+    }
+}
+
+#[tokio::test]
+async fn retired_connections_are_counted_until_they_have_ended() {
+    let (a, b) = (Authority::ours("a"), Authority::ours("b"));
+    let patience = Patience {
+        retire_within: Duration::from_secs(600),
+        ..quick()
+    };
+    let running = Running::start(&secret(1, &a.server(), &[&a, &b]), patience).await;
+    let old = running.channel(Some(&a.client(OPERATOR)), &[&a]);
+    let new = running.channel(Some(&b.client(OPERATOR)), &[&a]);
+    issuer_seen(&old).await.unwrap();
+    issuer_seen(&new).await.unwrap();
+    let untrusted = |generation, bundle: &[&Authority]| {
+        let credentials = load(&secret(generation, &a.server(), bundle), Timestamp::now()).unwrap();
+        running.connections.count_untrusted(&credentials, Timestamp::now())
+    };
+    assert_eq!(untrusted(2, &[&a, &b]), 0);
+    assert_eq!(untrusted(3, &[&b]), 1);
+    drop(old);
+    running.until_count(1).await;
+    assert_eq!(untrusted(4, &[&b]), 0);
 }
 
 #[tokio::test]

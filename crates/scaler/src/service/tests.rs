@@ -18,6 +18,7 @@ fn service() -> Service {
         Callers::new(jiff::Timestamp::UNIX_EPOCH),
         credentials,
         &PORTS_ALLOWED_BY_DEFAULT,
+        Metrics::unregistered(),
     )
 }
 

@@ -84,6 +84,7 @@ impl Setting {
                 acknowledgement: Some(Acknowledgement {
                     trusted: Some(held),
                     served: Some(held),
+                    retired_connections: Some(0),
                     callers: Some(if self.callers_hidden {
                         unseen.clone()
                     } else {

@@ -75,7 +75,8 @@ fn one_replica_that_does_not_acknowledge_blocks_each_phase() {
     let fresh: Change = |said| callers(said).since = start() + 200 * DAY;
     let epoch: Change = |said| callers(said).lowest_epoch = Some(1);
     let certificate: Change = |said| callers(said).oldest_client = Some(start() - BACKDATE);
-    let cases: [(Phase, Change, &str); 12] = [
+    let open: Change = |said| said.retired_connections = Some(3);
+    let cases: [(Phase, Change, &str); 13] = [
         (Phase::Trust, old, "to trust generation"),
         (Phase::Trust, unserved, "to serve generation"),
         (Phase::Serve, old, "to trust generation"),
@@ -91,6 +92,11 @@ fn one_replica_that_does_not_acknowledge_blocks_each_phase() {
         ),
         (Phase::Retire, old, "to trust generation"),
         (Phase::Retire, silent, "to say who calls it"),
+        (
+            Phase::Retire,
+            open,
+            "to drain connections opened under the old authority; it has 3",
+        ),
         (
             Phase::Retire,
             certificate,

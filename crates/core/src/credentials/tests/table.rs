@@ -20,6 +20,7 @@ pub(super) fn content(objects: &Objects, now: Timestamp) -> Acknowledgements {
         acknowledgement: Some(Acknowledgement {
             trusted: generation,
             served: generation,
+            retired_connections: Some(0),
             callers: Some(callers),
         }),
     }])
