@@ -1,6 +1,7 @@
 //! What the cluster tests stand on: a stand-in for scheduler, kubelet and vLLM (`fleet`, also a program), its client,
 //! and handles for the test bed's API server, for KEDA and for the programs under test. No test lives here.
 
+pub mod audit;
 pub mod bed;
 pub mod cases;
 pub mod chronicle;

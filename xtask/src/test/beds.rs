@@ -15,11 +15,36 @@ use super::tally::{self, Tally};
 use crate::testbed::Part;
 use crate::workspace;
 
-/// Test targets that need a bed of their own, and what it starts without.
-const ALONE: [(&str, &[Part]); 3] = [
-    ("hpa_model", &[Part::Kaito, Part::Fleet]),
-    ("crashes", &[]),
-    ("start_order", &[Part::Crds, Part::Keda, Part::Kaito]),
+/// A test target that needs a bed of its own.
+struct Alone {
+    target: &'static str,
+    /// What its bed starts without.
+    without: &'static [Part],
+    /// Whether its tests read the API server's audit log.
+    audited: bool,
+}
+
+const ALONE: [Alone; 4] = [
+    Alone {
+        target: "hpa_model",
+        without: &[Part::Kaito, Part::Fleet],
+        audited: false,
+    },
+    Alone {
+        target: "crashes",
+        without: &[],
+        audited: false,
+    },
+    Alone {
+        target: "start_order",
+        without: &[Part::Crds, Part::Keda, Part::Kaito],
+        audited: false,
+    },
+    Alone {
+        target: "scale",
+        without: &[Part::Keda, Part::Kaito, Part::Fleet],
+        audited: true,
+    },
 ];
 
 /// Test targets that measure times, and so come first in the bed they share with others.
@@ -34,6 +59,7 @@ exit $code"#;
 struct Bed {
     name: &'static str,
     without: &'static [Part],
+    audited: bool,
     threads: u16,
     executables: Vec<Executable>,
 }
@@ -47,10 +73,11 @@ pub(crate) fn run(options: &Options, executables: Vec<Executable>) -> Result<(Ta
         if !executable.has_test(options.filter.as_deref().unwrap_or_default())? {
             continue;
         }
-        match ALONE.iter().find(|(name, _)| *name == executable.name) {
-            Some((name, without)) => alone.push(Bed {
-                name,
-                without,
+        match ALONE.iter().find(|alone| alone.target == executable.name) {
+            Some(one) => alone.push(Bed {
+                name: one.target,
+                without: one.without,
+                audited: one.audited,
                 threads: 1,
                 executables: vec![executable],
             }),
@@ -61,6 +88,7 @@ pub(crate) fn run(options: &Options, executables: Vec<Executable>) -> Result<(Ta
     let shared = Bed {
         name: "shared",
         without: &[],
+        audited: false,
         threads: options.threads,
         executables: shared,
     };
@@ -94,7 +122,7 @@ fn run_in(bed: &Bed, options: &Options, terminal: impl Write) -> Result<(Tally, 
     let mut command = Command::new(env::current_exe()?);
     command
         .args(["testbed", "run", "--with-parent"])
-        .args(options.bed.arguments(bed.name, bed.without))
+        .args(options.bed.arguments(bed.name, bed.without, bed.audited))
         .args(["--", "sh", "-c", RUN_ALL, "sh"])
         .arg(workspace::root().join("e2e"))
         .arg(format!("--test-threads={}", bed.threads))

@@ -123,6 +123,8 @@ fn api_server(plan: &Plan) -> Component {
     if let Some(file) = &plan.audit_log {
         arguments.push(format!("--audit-policy-file={}", plan.path("audit-policy.json").display()));
         arguments.push(format!("--audit-log-path={}", file.display()));
+        // In megabytes: readers follow one file, which is not to be rotated away under them.
+        arguments.push("--audit-log-maxsize=4096".to_owned());
     }
     Component {
         name: "kube-apiserver",

@@ -49,8 +49,9 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// These options as arguments, for the bed called `name` among several, which starts without these parts too.
-    pub(crate) fn arguments(&self, name: &str, without: &[Part]) -> Vec<OsString> {
+    /// These options as arguments, for the bed called `name` among several, which starts without these parts too, and with
+    /// an audit log in any case if its tests read it.
+    pub(crate) fn arguments(&self, name: &str, without: &[Part], audited: bool) -> Vec<OsString> {
         let mut arguments: Vec<OsString> = vec!["--hpa-sync-period".into(), self.hpa_sync_period.clone().into()];
         for part in self.without.iter().chain(without) {
             let value = part.to_possible_value().map(|value| value.get_name().to_owned());
@@ -59,6 +60,7 @@ impl Options {
         match &self.audit_log {
             Some(Some(file)) => arguments.extend(["--audit-log".into(), file.with_extension(name).into()]),
             Some(None) => arguments.push("--audit-log".into()),
+            None if audited => arguments.push("--audit-log".into()),
             None => {}
         }
         if let Some(folder) = &self.keep_logs {

@@ -1,0 +1,156 @@
+//! Many InferenceSets: from a cold start to all ScaledObjects, then rest, then single changes, and the memory all that
+//! takes. `SCALE_INFERENCE_SETS` says how many (5,000 is what is promised), `SCALE_WORKSPACES` how many Workspaces each,
+//! `SCALE_WRITES` the pace, `SCALE_REST` the seconds at rest.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use keda_kaito_e2e::audit::{AuditLog, Request, counts};
+use keda_kaito_e2e::bed::{Bed, Look, eventually};
+use keda_kaito_e2e::cases::documents::annotation;
+use keda_kaito_e2e::cases::objects::Kind;
+use keda_kaito_e2e::cases::times;
+use keda_kaito_e2e::programs::{Name, Program};
+use serde_json::json;
+
+use super::fleet::{self, Place};
+use super::support::{self, is_of_lease, metric_is};
+
+const AGENT: &str = "keda-kaito-scaler-provisioner";
+const EDITS: usize = 200;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_inference_sets_are_provisioned_at_the_pace_and_then_left_alone() -> Result<()> {
+    let count = number("SCALE_INFERENCE_SETS", 1000);
+    let pace = number("SCALE_WRITES", 100);
+    let (bed, log) = support::bed().await?;
+    // What serves is told by a Lease; a real scaler keeps it, and it needs its Secret.
+    let _certmgr = support::run(&bed, support::start(&bed, Name::Certmgr, 20)?).await?;
+    let _scaler = support::run(&bed, support::start(&bed, Name::Scaler, 10)?).await?;
+    let begun = Instant::now();
+    let places = fleet::create(&bed, "scale", count, number("SCALE_WORKSPACES", 0)).await?;
+    times::note(&bed, &format!("{count} InferenceSets created"), begun.elapsed())?;
+
+    let mark = log.mark()?;
+    let begun = Instant::now();
+    let start = support::start(&bed, Name::Provisioner, 21)?.argument(format!("--api-writes-per-second={pace}"));
+    let provisioner = support::run(&bed, start).await?;
+    let within = Duration::from_secs(120) + Duration::from_secs(1) * u32::try_from(count / pace)?;
+    metric_is(
+        &provisioner,
+        "keda_kaito_provisioner_provisioned_inference_sets",
+        count as f64,
+        within,
+    )
+    .await?;
+    times::note(&bed, &format!("{count} ScaledObjects at {pace} writes/s"), begun.elapsed())?;
+    note_usage(&bed, &provisioner, "after the cold start")?;
+    settled(&log).await?;
+    let requests = log.since(mark)?;
+    let ours: Vec<Request> = requests.into_iter().filter(|request| request.agent == AGENT).collect();
+    let applied = ours
+        .iter()
+        .filter(|request| request.resource == "scaledobjects" && request.has_written());
+    ensure!(applied.count() == count, "{:?}", counts(&ours, kind));
+    at_rest(&bed, &log).await?;
+    edits(&bed, &log, &places).await?;
+    note_usage(&bed, &provisioner, "after the edits")?;
+    Ok(())
+}
+
+fn number(variable: &str, default: usize) -> usize {
+    let set = std::env::var(variable).ok().and_then(|text| text.parse().ok());
+    set.unwrap_or(default)
+}
+
+fn kind(request: &Request) -> String {
+    format!("{} {} {}", request.verb, request.resource, request.code)
+}
+
+fn note_usage(bed: &Bed, program: &Program, when: &str) -> Result<()> {
+    let usage = program.usage()?;
+    let what = format!("{when}: {usage:?}");
+    times::note(bed, &what, Duration::ZERO)
+}
+
+/// Waits until nothing of ours has been written for some seconds.
+async fn settled(log: &AuditLog) -> Result<()> {
+    let mut mark = log.mark()?;
+    let mut since = Instant::now();
+    eventually(Duration::from_secs(300), "nothing is written any more", async || {
+        let writes: Vec<Request> = log.since(mark)?.into_iter().filter(written_by_us).collect();
+        if let Some(last) = writes.last() {
+            mark = log.mark()?;
+            since = Instant::now();
+            return Ok(Look::NotYet(last.summary()));
+        }
+        Ok(Look::when(since.elapsed() > Duration::from_secs(5), ()))
+    })
+    .await
+}
+
+fn written_by_us(request: &Request) -> bool {
+    request.agent.starts_with("keda-kaito-scaler-") && request.is_write() && !is_of_lease(request)
+}
+
+async fn at_rest(bed: &Bed, log: &AuditLog) -> Result<()> {
+    let span = Duration::from_secs(u64::try_from(number("SCALE_REST", 30))?);
+    let mark = log.mark()?;
+    tokio::time::sleep(span).await;
+    let requests = log.since(mark)?;
+    let writes: Vec<String> = requests
+        .iter()
+        .filter(|request| written_by_us(request))
+        .map(Request::summary)
+        .collect();
+    ensure!(writes.is_empty(), "written at rest: {writes:#?}");
+    for (agent, number) in counts(&requests, |request| request.agent.clone()) {
+        if agent.starts_with("keda-kaito-scaler-") {
+            times::note(bed, &format!("at rest for {span:?}: {agent} made {number} requests"), span)?;
+        }
+    }
+    Ok(())
+}
+
+/// Changes single objects and has the API server say how long each took from the change to the ScaledObject.
+async fn edits(bed: &Bed, log: &AuditLog, places: &[Place]) -> Result<()> {
+    let mark = log.mark()?;
+    let edited: Vec<&Place> = places.iter().step_by((places.len() / EDITS).max(1)).collect();
+    let mut ticks = tokio::time::interval(Duration::from_millis(50));
+    for place in &edited {
+        ticks.tick().await;
+        let patch = json!({"metadata": {"annotations": {annotation("max-replicas"): "6"}}});
+        bed.patch(Kind::INFERENCE_SET, &place.namespace, &place.name, &patch).await?;
+    }
+    settled(log).await?;
+    let requests = log.since(mark)?;
+    let mut took = Vec::new();
+    for place in edited {
+        let find = |resource: &str| {
+            let mut found = requests.iter().filter(|request| {
+                request.resource == resource
+                    && request.verb == "patch"
+                    && request.namespace == place.namespace
+                    && request.name == place.name
+            });
+            found.next().with_context(|| format!("nobody patched {resource} {place:?}"))
+        };
+        let (asked, done) = (find("inferencesets")?.received, find("scaledobjects")?.answered);
+        took.push(Duration::try_from(asked.duration_until(done))?);
+    }
+    took.sort();
+    for percent in [50, 99, 100] {
+        let one = took
+            .get((took.len() * percent / 100).min(took.len() - 1))
+            .copied()
+            .unwrap_or_default();
+        times::note(
+            bed,
+            &format!("one edit to its ScaledObject, {percent} % of {}: {one:?}", took.len()),
+            one,
+        )?;
+    }
+    let slowest = took.get(took.len() * 99 / 100).copied().context("nothing was edited")?;
+    ensure!(slowest <= Duration::from_secs(3), "99 % of the edits took up to {slowest:?}");
+    Ok(())
+}
