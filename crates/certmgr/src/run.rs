@@ -54,6 +54,8 @@ pub async fn run(args: CertmgrArgs, ctx: ProcessContext) -> anyhow::Result<()> {
     let changed = Arc::new(Notify::new());
     let (lead, leader) = watch::channel(None);
     let (idle, idles) = watch::channel(true);
+    let (fence, fenced) = watch::channel(None);
+    let writer = lease::fenced(clients.api.clone(), fenced);
     let watch_metrics = WatchMetrics::register(&ctx.registry);
     let mut tasks = Essential::new(ctx.shutdown.clone());
     for (name, driver) in watches(&clients.watch, &working, &watch_metrics, &changed, &ctx.shutdown) {
@@ -61,15 +63,10 @@ pub async fn run(args: CertmgrArgs, ctx: ProcessContext) -> anyhow::Result<()> {
     }
     let controller = Controller {
         reconciler: Reconciler {
-            cluster: Cluster::new(clients.api.clone(), &working, &release),
+            cluster: Cluster::new(writer.clone(), &working, &release),
             config: Arc::new(config),
             wanted: Arc::new(wanted),
-            recorder: Recorder::new(
-                clients.api.clone(),
-                names::CERTMGR_FIELD_MANAGER,
-                &ctx.identity.name,
-                &ctx.registry,
-            ),
+            recorder: Recorder::new(writer, names::CERTMGR_FIELD_MANAGER, &ctx.identity.name, &ctx.registry),
             metrics: Metrics::register(&ctx.registry),
         },
         leader,
@@ -84,7 +81,7 @@ pub async fn run(args: CertmgrArgs, ctx: ProcessContext) -> anyhow::Result<()> {
     tasks.spawn("leader election", async move {
         // Nothing is remembered that a lost lease could leave half done, so that it can simply be sought again.
         while !shutdown.is_cancelled() {
-            let work = |leader| hold(leader, &lead, idles.clone());
+            let work = |leader| hold(leader, &fence, &lead, idles.clone());
             if lease::lead(api.clone(), &lease, &status, &shutdown, work).await.is_err() {
                 lead.send_replace(None);
             }
@@ -105,8 +102,14 @@ pub async fn run(args: CertmgrArgs, ctx: ProcessContext) -> anyhow::Result<()> {
 }
 
 /// Lets the loop write for as long as this process leads.
-async fn hold(leader: Leader, lead: &watch::Sender<Option<Leader>>, mut idles: watch::Receiver<bool>) {
+async fn hold(
+    leader: Leader,
+    fence: &watch::Sender<Option<Leader>>,
+    lead: &watch::Sender<Option<Leader>>,
+    mut idles: watch::Receiver<bool>,
+) {
     let token = leader.token().clone();
+    fence.send_replace(Some(leader.clone()));
     lead.send_replace(Some(leader));
     token.cancelled().await;
     lead.send_replace(None);

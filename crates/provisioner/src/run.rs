@@ -62,14 +62,11 @@ pub async fn run(args: ProvisionerArgs, ctx: ProcessContext) -> anyhow::Result<(
     let metrics = Metrics::register(&ctx.registry);
     let now = Instant::now();
     let interval = Duration::from_secs(1) / api_writes_per_second;
+    let (fence, fenced) = watch::channel(None);
+    let writer = lease::fenced(clients.api.clone(), fenced);
     let reconciler = Reconciler {
-        client: clients.api.clone(),
-        recorder: Recorder::new(
-            clients.api.clone(),
-            names::PROVISIONER_FIELD_MANAGER,
-            &ctx.identity.name,
-            &ctx.registry,
-        ),
+        client: writer.clone(),
+        recorder: Recorder::new(writer, names::PROVISIONER_FIELD_MANAGER, &ctx.identity.name, &ctx.registry),
         metrics,
         writes: Arc::new(Mutex::new(Pace::new(interval, api_writes_per_second, now))),
         credentials: Arc::new(Mutex::new(Pace::new(CREDENTIALS_EVERY, 1, now))),
@@ -93,16 +90,31 @@ pub async fn run(args: ProvisionerArgs, ctx: ProcessContext) -> anyhow::Result<(
     tasks.spawn("controller", async move { sessions.run(&shutdown).await });
     let shutdown = ctx.shutdown.clone();
     tasks.spawn("leader election", async move {
-        let work = |leader| hold(leader, lead, idles);
-        lease::lead(clients.api, &lease, &status, &shutdown, work).await.map(|_| ())
+        // Nothing is remembered that a lost lease could leave half done, so that it can simply be sought again.
+        while !shutdown.is_cancelled() {
+            let work = |leader| hold(leader, &fence, &lead, idles.clone());
+            if lease::lead(clients.api.clone(), &lease, &status, &shutdown, work)
+                .await
+                .is_err()
+            {
+                lead.send_replace(false);
+            }
+        }
     });
     tasks.join(GRACE).await
 }
 
-/// Lets the controller act for as long as this process leads.
-async fn hold(leader: Leader, lead: watch::Sender<bool>, mut idles: watch::Receiver<bool>) {
+/// Lets the controller act, and its writes pass, for as long as this process leads.
+async fn hold(
+    leader: Leader,
+    fence: &watch::Sender<Option<Leader>>,
+    lead: &watch::Sender<bool>,
+    mut idles: watch::Receiver<bool>,
+) {
+    let token = leader.token().clone();
+    fence.send_replace(Some(leader));
     lead.send_replace(true);
-    leader.token().cancelled().await;
+    token.cancelled().await;
     lead.send_replace(false);
     let handed_over = tokio::time::timeout(HAND_OVER, idles.wait_for(|idle| *idle)).await;
     if handed_over.is_err() {

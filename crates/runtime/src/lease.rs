@@ -1,6 +1,5 @@
 //! Leader election over one Lease: compare-and-swap writes, another holder's expiry judged on our own clock.
-//! It elects; it does not fence. Whoever writes what two leaders must not both write checks [`Leader::remaining`]
-//! and writes by compare-and-swap.
+//! What two leaders must not both write goes through [`fenced`], and names the version it was decided on.
 
 use std::future::Future;
 use std::time::Duration;
@@ -17,8 +16,11 @@ use crate::error::ConfigError;
 use crate::metrics::SharedRegistry;
 use elector::Elector;
 
+pub use fence::{NotLeading, fenced};
+
 pub mod decide;
 mod elector;
+mod fence;
 
 /// Which Lease, as whom, and how fast.
 #[derive(Clone, Debug)]
@@ -114,7 +116,10 @@ impl LeaderStatus {
 #[derive(Clone, Debug)]
 pub struct Leader {
     token: CancellationToken,
+    /// When others may take over; in the past once leadership has ended.
     until: watch::Receiver<Instant>,
+    /// Between the last moment to renew and the end of the lease.
+    margin: Duration,
 }
 
 impl Leader {
@@ -166,11 +171,14 @@ where
     let leader = Leader {
         token: token.clone(),
         until,
+        margin: config.duration.saturating_sub(config.renew_deadline),
     };
     let outcome = tokio::select! {
         output = work(leader) => Ok(output),
         error = elector.keep(held, &extend) => Err(error),
     };
+    // Whoever still holds the leader writes no more, whatever became of the work.
+    extend.send_replace(Instant::now());
     status.gauge.set(0);
     token.cancel();
     match outcome {

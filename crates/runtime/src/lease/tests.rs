@@ -9,6 +9,8 @@ use super::{Error, Leader, LeaderStatus, LeaseConfig, lead};
 use crate::args::{Identity, LeaseArgs};
 use crate::fake_api::{Answer, Call, Scenario};
 
+mod fence;
+
 const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/shop/leases";
 const LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/shop/leases/till";
 
