@@ -13,3 +13,4 @@ pub mod http_get;
 pub mod keda;
 pub mod programs;
 pub mod queue;
+pub mod vllm;

@@ -3,6 +3,7 @@
 
 mod bench;
 mod demo;
+mod oci;
 mod test;
 mod testbed;
 mod workspace;

@@ -99,6 +99,7 @@ fn crates(options: &Options) -> Result<(Tally, bool)> {
 
 /// Everything is built outside the beds, which have no network, and run by its path inside.
 fn cluster(options: &Options) -> Result<(Tally, bool)> {
+    testbed::build_programs()?;
     let status = workspace::cargo()
         .args(["build", "--bins"])
         .status()

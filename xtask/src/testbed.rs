@@ -11,6 +11,7 @@ mod kubeconfig;
 mod kubectl;
 mod launch;
 mod namespace;
+pub(crate) mod node;
 mod objects;
 mod pki;
 mod plan;
@@ -20,7 +21,7 @@ mod processes;
 use std::ffi::OsString;
 use std::process::{ExitCode, Stdio};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use rustix::process::{Signal, set_parent_process_death_signal};
 
 pub(crate) use plan::{Options, Part};
@@ -75,7 +76,7 @@ pub(crate) enum Command {
 pub(crate) fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Build => {
-            build::programs()?;
+            build::programs(true)?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Run {
@@ -98,11 +99,19 @@ pub(crate) fn run(command: Command) -> Result<ExitCode> {
 
 /// Builds what is missing and runs `command` in a new bed; without a command the bed stays until a signal.
 pub(crate) fn launch(options: &Options, command: &[OsString], stdout: Stdio) -> Result<ExitCode> {
-    let plan = plan::Plan::new(options, build::programs()?, build::fleet(options)?)?;
+    if options.node
+        && let Some(lack) = node::host::lacks()
+    {
+        bail!("no node can run on this host: {lack}");
+    }
+    let programs = build::programs(options.node)?;
+    let node = options.node.then(|| build::node(options, &programs)).transpose()?;
+    let plan = plan::Plan::new(options, programs, build::fleet(options)?, node)?;
     launch::launch(&plan, command, stdout)
 }
 
-/// Builds what is missing of the bed's programs, the slow part, before anything else is built.
+/// Builds what is missing of the bed's programs, the slow part, before anything else is built; those of a node too if
+/// this host can have one.
 pub(crate) fn build_programs() -> Result<()> {
-    build::programs().map(|_programs| ())
+    build::programs(node::host::lacks().is_none()).map(|_programs| ())
 }

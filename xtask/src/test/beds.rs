@@ -12,7 +12,7 @@ use anyhow::{Context, Result, anyhow};
 use super::Options;
 use super::executables::Executable;
 use super::tally::{self, Tally};
-use crate::testbed::Part;
+use crate::testbed::{Part, node};
 use crate::workspace;
 
 /// A test target that needs a bed of its own.
@@ -24,7 +24,7 @@ struct Alone {
     audited: bool,
 }
 
-const ALONE: [Alone; 4] = [
+const ALONE: [Alone; 5] = [
     Alone {
         target: "hpa_model",
         without: &[Part::Kaito, Part::Fleet],
@@ -45,7 +45,15 @@ const ALONE: [Alone; 4] = [
         without: &[Part::Keda, Part::Kaito, Part::Fleet],
         audited: true,
     },
+    Alone {
+        target: "node",
+        without: &[],
+        audited: false,
+    },
 ];
+
+/// Test targets whose bed has a node, where the host can have one.
+const ON_A_NODE: [&str; 1] = ["node"];
 
 /// Test targets that measure times, and so come first in the bed they share with others.
 const FIRST: [&str; 1] = ["quick_start"];
@@ -60,6 +68,7 @@ struct Bed {
     name: &'static str,
     without: &'static [Part],
     audited: bool,
+    node: bool,
     threads: u16,
     executables: Vec<Executable>,
 }
@@ -68,9 +77,18 @@ struct Bed {
 pub(crate) fn run(options: &Options, executables: Vec<Executable>) -> Result<(Tally, bool)> {
     let mut alone = Vec::new();
     let mut shared = Vec::new();
+    let mut skipped = Tally::default();
     for executable in executables {
         // A bed is not worth starting for nothing.
-        if !executable.has_test(options.filter.as_deref().unwrap_or_default())? {
+        let tests = executable.tests(options.filter.as_deref().unwrap_or_default())?;
+        if tests == 0 {
+            continue;
+        }
+        let name = executable.name.as_str();
+        let on_a_node = ON_A_NODE.contains(&name);
+        if on_a_node && let Some(lack) = node::host::lacks() {
+            eprintln!("skipped the {tests} tests of {name:?}, which need a node: {lack}");
+            skipped.skipped += tests;
             continue;
         }
         match ALONE.iter().find(|alone| alone.target == executable.name) {
@@ -78,6 +96,7 @@ pub(crate) fn run(options: &Options, executables: Vec<Executable>) -> Result<(Ta
                 name: one.target,
                 without: one.without,
                 audited: one.audited,
+                node: on_a_node,
                 threads: 1,
                 executables: vec![executable],
             }),
@@ -89,6 +108,7 @@ pub(crate) fn run(options: &Options, executables: Vec<Executable>) -> Result<(Ta
         name: "shared",
         without: &[],
         audited: false,
+        node: false,
         threads: options.threads,
         executables: shared,
     };
@@ -114,6 +134,7 @@ pub(crate) fn run(options: &Options, executables: Vec<Executable>) -> Result<(Ta
             tally += other;
             succeeded &= well;
         }
+        tally += skipped;
         Ok((tally, succeeded))
     })
 }
@@ -122,6 +143,8 @@ fn run_in(bed: &Bed, options: &Options, terminal: impl Write) -> Result<(Tally, 
     let mut command = Command::new(env::current_exe()?);
     command
         .args(["testbed", "run", "--with-parent"])
+        .args(options.bed.arguments(bed.name, bed.without, bed.audited))
+        .args(bed.node.then_some("--node"))
         .args(options.bed.arguments(bed.name, bed.without, bed.audited))
         .args(["--", "sh", "-c", RUN_ALL, "sh"])
         .arg(workspace::root().join("e2e"))

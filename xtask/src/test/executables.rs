@@ -17,15 +17,16 @@ pub(crate) struct Executable {
 }
 
 impl Executable {
-    /// Whether it has a test whose name contains `filter`.
-    pub(crate) fn has_test(&self, filter: &str) -> Result<bool> {
+    /// How many of its tests have a name that contains `filter`.
+    pub(crate) fn tests(&self, filter: &str) -> Result<usize> {
         let output = Command::new(&self.path)
             .args(["--list", "--format=terse", filter])
             .output()
             .with_context(|| format!("listing the tests in {}", self.path.display()))?;
         Ok(String::from_utf8_lossy(&output.stdout)
             .lines()
-            .any(|line| line.ends_with(": test")))
+            .filter(|line| line.ends_with(": test"))
+            .count())
     }
 }
 

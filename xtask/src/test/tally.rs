@@ -10,12 +10,23 @@ pub(crate) struct Tally {
     pub(crate) passed: u32,
     pub(crate) failed: u32,
     pub(crate) ignored: u32,
+    /// Not run, because the host lacks what they need.
+    pub(crate) skipped: usize,
 }
 
 impl fmt::Display for Tally {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { passed, failed, ignored } = self;
-        write!(formatter, "{passed} passed, {failed} failed, {ignored} ignored")
+        let Self {
+            passed,
+            failed,
+            ignored,
+            skipped,
+        } = self;
+        write!(formatter, "{passed} passed, {failed} failed, {ignored} ignored")?;
+        if *skipped > 0 {
+            write!(formatter, ", {skipped} skipped")?;
+        }
+        Ok(())
     }
 }
 
@@ -24,6 +35,7 @@ impl AddAssign for Tally {
         self.passed += other.passed;
         self.failed += other.failed;
         self.ignored += other.ignored;
+        self.skipped += other.skipped;
     }
 }
 
@@ -81,7 +93,8 @@ test result: FAILED. 3 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; 
             Tally {
                 passed: 15,
                 failed: 2,
-                ignored: 1
+                ignored: 1,
+                skipped: 0,
             }
         );
     }

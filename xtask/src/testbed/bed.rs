@@ -14,7 +14,7 @@ use rustix::process::{Pid, WaitOptions, WaitStatus, wait};
 
 use super::plan::{self, Part, Plan};
 use super::processes::{quoted, show_log, start, stop, wait_ready};
-use super::{components, environment, kubeconfig, launch, namespace, objects, pki, processes};
+use super::{components, environment, kubeconfig, launch, namespace, node, objects, pki, processes};
 use crate::workspace;
 
 #[derive(clap::Subcommand)]
@@ -78,10 +78,16 @@ fn bring_up(plan: &Plan) -> Result<()> {
     kubeconfig::write(plan)?;
     write_files(plan)?;
     processes::write_scripts(plan)?;
-    let control_plane = start(plan, &components::CONTROL_PLANE)?;
+    if plan.node.is_some() {
+        node::prepare(plan)?;
+    }
+    let control_plane = start(plan, &components::first(plan))?;
     // Made while the API server starts.
     objects::write(plan)?;
     wait_ready(plan, control_plane)?;
+    if let Some(node) = &plan.node {
+        timed("images imported", || node::import_images(plan, node))?;
+    }
 
     // Before the controllers: the HPA controller looks for new kinds only every 30 s.
     if plan.has(Part::Crds) {
@@ -93,6 +99,9 @@ fn bring_up(plan: &Plan) -> Result<()> {
         timed("KEDA's objects created", || objects::install_keda(plan))?;
     }
     wait_ready(plan, start(plan, &components::later(plan))?)?;
+    if plan.node.is_some() {
+        timed("node ready", || node::join(plan))?;
+    }
     eprintln!("testbed: all ready after {:.1} s", begun.elapsed().as_secs_f64());
     Ok(())
 }

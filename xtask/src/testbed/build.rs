@@ -12,6 +12,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail, ensure};
 use sha2::{Digest, Sha256};
 
+use super::node::{self, Node};
 use super::plan::{Options, Part, Programs};
 use crate::workspace;
 
@@ -33,8 +34,16 @@ const PROGRAMS: [(&str, &str, &str); 9] = [
     ("helm", HELM, "/cmd/helm"),
 ];
 
-/// Builds what is missing. A second call with the same module files, flags and Go version does nothing.
-pub(crate) fn programs() -> Result<Programs> {
+/// What a bed with a node needs beside them; the DNS server is a package of the bed's own module.
+const NODE_PROGRAMS: [(&str, &str, &str); 4] = [
+    ("kubelet", KUBERNETES, "/cmd/kubelet"),
+    ("kube-scheduler", KUBERNETES, "/cmd/kube-scheduler"),
+    ("kube-proxy", KUBERNETES, "/cmd/kube-proxy"),
+    ("slimdns", "./slimdns", ""),
+];
+
+/// Builds what is missing, with a node's programs if `with_node`. A second call with the same module files, flags and Go version does nothing.
+pub(crate) fn programs(with_node: bool) -> Result<Programs> {
     let bin = workspace::target().join("testbed/bin");
     fs::create_dir_all(bin.join(".stamps"))?;
     let lock = File::create(bin.join(".lock"))?;
@@ -46,7 +55,8 @@ pub(crate) fn programs() -> Result<Programs> {
     let assets = env::var_os("KUBEBUILDER_ASSETS").map(PathBuf::from);
 
     let mut paths = BTreeMap::new();
-    for (name, source, package) in PROGRAMS {
+    let wanted = PROGRAMS.iter().chain(NODE_PROGRAMS.iter().filter(|_| with_node));
+    for &(name, source, package) in wanted {
         let given = assets.as_ref().map(|dir| dir.join(name)).filter(|file| file.is_file());
         let path = match given {
             Some(path) => path,
@@ -58,7 +68,16 @@ pub(crate) fn programs() -> Result<Programs> {
         paths.insert(name.to_owned(), path);
     }
     let (keda, kaito) = (module_folder(KEDA)?, module_folder(KAITO)?);
-    Ok(Programs { paths, keda, kaito })
+    if with_node {
+        paths.insert("containerd".to_owned(), PathBuf::from(node::host::CONTAINERD));
+    }
+    let kubernetes = with_node.then(|| module_folder(KUBERNETES)).transpose()?;
+    Ok(Programs {
+        paths,
+        keda,
+        kaito,
+        kubernetes,
+    })
 }
 
 fn program(bin: &Path, name: &str, package: &str, flags: &str, inputs: &str) -> Result<PathBuf> {
@@ -87,6 +106,9 @@ fn program(bin: &Path, name: &str, package: &str, flags: &str, inputs: &str) -> 
 
 /// Without these flags the programs report development versions, and clients choose behaviour by version.
 fn version_flags(source: &str, manifest: &str) -> Result<String> {
+    if source.starts_with('.') {
+        return Ok(String::new());
+    }
     let version = required_version(manifest, source)?;
     let bare = version.trim_start_matches('v');
     Ok(match source {
@@ -146,9 +168,18 @@ fn module() -> PathBuf {
     workspace::root().join("e2e/testbed")
 }
 
+/// Makes the images of a bed with a node.
+pub(crate) fn node(options: &Options, programs: &Programs) -> Result<Node> {
+    let kubernetes = programs.kubernetes.as_deref().context("no module folder of Kubernetes")?;
+    Ok(Node {
+        cgroup: format!("keda-kaito-bed-{}", std::process::id()),
+        images: node::images::build(kubernetes, options.images.as_deref())?,
+    })
+}
+
 /// Builds the stand-in for scheduler, kubelet and vLLM, unless it is not wanted or this checkout has none.
 pub(crate) fn fleet(options: &Options) -> Result<Option<PathBuf>> {
-    if options.without.contains(&Part::Fleet) || !workspace::root().join("e2e/src/bin/fleet.rs").is_file() {
+    if options.node || options.without.contains(&Part::Fleet) || !workspace::root().join("e2e/src/bin/fleet.rs").is_file() {
         return Ok(None);
     }
     let status = workspace::cargo()

@@ -4,6 +4,7 @@
 use anyhow::{Context, Result};
 
 use super::environment::FLEET_CONTROL;
+use super::node;
 use super::plan::{Part, Plan};
 use super::probe::Probe;
 
@@ -11,7 +12,7 @@ pub(crate) const API_SERVER: &str = "127.0.0.1:6443";
 pub(crate) const KEDA_ADAPTER_PORT: u16 = 16444;
 pub(crate) const KEDA_WEBHOOKS_PORT: u16 = 16445;
 
-pub(crate) const CONTROL_PLANE: [&str; 2] = ["etcd", "kube-apiserver"];
+const CONTROL_PLANE: [&str; 2] = ["etcd", "kube-apiserver"];
 pub(crate) const CONTROLLERS: &str = "kube-controller-manager";
 pub(crate) const KEDA: [&str; 3] = ["keda-operator", "keda-adapter", "keda-webhooks"];
 pub(crate) const KAITO: &str = "kaito-workspace";
@@ -22,6 +23,12 @@ const ETCD_PEER: &str = "http://127.0.0.1:2380";
 const ALL_CONTROLLERS: &str = "horizontal-pod-autoscaler-controller,garbage-collector-controller,\
                                namespace-controller,serviceaccount-controller,statefulset-controller,\
                                endpointslice-controller";
+/// What a real node and what Helm installs on it need beside them.
+const NODE_CONTROLLERS: &str = "deployment-controller,replicaset-controller,daemonset-controller,job-controller,\
+                                serviceaccount-token-controller,root-ca-certificate-publisher-controller,\
+                                disruption-controller,node-lifecycle-controller,taint-eviction-controller,\
+                                pod-garbage-collector-controller,clusterrole-aggregation-controller,\
+                                resourcequota-controller";
 const KUBELET: &str = "10.244.255.1:10250";
 
 #[derive(Debug)]
@@ -42,7 +49,7 @@ pub(crate) fn named(plan: &Plan, name: &str) -> Result<Component> {
 
 /// Every component this bed has a program for, whether or not it is to be started at once.
 pub(crate) fn all(plan: &Plan) -> Vec<Component> {
-    let known = [
+    let mut known = vec![
         etcd(plan),
         api_server(plan),
         controllers(plan),
@@ -52,15 +59,30 @@ pub(crate) fn all(plan: &Plan) -> Vec<Component> {
         kaito(plan),
         fleet(plan),
     ];
+    if plan.node.is_some() {
+        known.extend(node::components::all(plan));
+    }
     known
         .into_iter()
         .filter(|component| plan.programs.contains_key(component.name))
         .collect()
 }
 
+/// Names of the components that everything else waits for.
+pub(crate) fn first(plan: &Plan) -> Vec<&'static str> {
+    let mut names = CONTROL_PLANE.to_vec();
+    if plan.node.is_some() {
+        names.push(node::components::CONTAINERD);
+    }
+    names
+}
+
 /// Names of the components that start with the bed once the API server is up and the CRDs are there.
 pub(crate) fn later(plan: &Plan) -> Vec<&'static str> {
     let mut names = vec![CONTROLLERS];
+    if plan.node.is_some() {
+        names.extend(node::components::LATER);
+    }
     if plan.has(Part::Fleet) {
         names.push(FLEET);
     }
@@ -96,21 +118,13 @@ fn api_server(plan: &Plan) -> Component {
     let pki = plan.path("pki").display().to_string();
     let mut arguments = vec![
         format!("--etcd-servers=http://{ETCD}"),
-        "--bind-address=127.0.0.1".to_owned(),
         "--secure-port=6443".to_owned(),
-        "--advertise-address=127.0.0.1".to_owned(),
-        // A loopback address is refused in the endpoints of the Service "kubernetes".
-        "--endpoint-reconciler-type=none".to_owned(),
         format!("--tls-cert-file={pki}/apiserver.crt"),
         format!("--tls-private-key-file={pki}/apiserver.key"),
         format!("--client-ca-file={pki}/ca.crt"),
-        "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
+        "--service-account-issuer=https://kubernetes.default.svc.cluster.local".to_owned(),
         format!("--service-account-key-file={pki}/sa.pub"),
         format!("--service-account-signing-key-file={pki}/sa.key"),
-        "--service-cluster-ip-range=10.0.0.0/24".to_owned(),
-        "--authorization-mode=RBAC".to_owned(),
-        // Pods need neither tokens nor ServiceAccounts here: nothing runs in them.
-        "--disable-admission-plugins=ServiceAccount".to_owned(),
         "--profiling=false".to_owned(),
         format!("--requestheader-client-ca-file={pki}/front-proxy-ca.crt"),
         "--requestheader-allowed-names=front-proxy-client".to_owned(),
@@ -120,6 +134,33 @@ fn api_server(plan: &Plan) -> Component {
         format!("--proxy-client-cert-file={pki}/front-proxy-client.crt"),
         format!("--proxy-client-key-file={pki}/front-proxy-client.key"),
     ];
+    arguments.extend(if plan.node.is_some() {
+        [
+            "--bind-address=0.0.0.0".to_owned(),
+            format!("--advertise-address={}", node::ADDRESS),
+            format!("--service-cluster-ip-range={}", node::SERVICE_NETWORK),
+            "--authorization-mode=Node,RBAC".to_owned(),
+            "--enable-admission-plugins=NodeRestriction".to_owned(),
+            format!("--kubelet-client-certificate={pki}/kubelet-client.crt"),
+            format!("--kubelet-client-key={pki}/kubelet-client.key"),
+            format!("--kubelet-certificate-authority={pki}/ca.crt"),
+            "--kubelet-preferred-address-types=InternalIP".to_owned(),
+        ]
+        .to_vec()
+    } else {
+        [
+            "--bind-address=127.0.0.1",
+            "--advertise-address=127.0.0.1",
+            // A loopback address is refused in the endpoints of the Service "kubernetes".
+            "--endpoint-reconciler-type=none",
+            "--service-cluster-ip-range=10.0.0.0/24",
+            "--authorization-mode=RBAC",
+            // Pods need neither tokens nor ServiceAccounts here: nothing runs in them.
+            "--disable-admission-plugins=ServiceAccount",
+        ]
+        .map(str::to_owned)
+        .to_vec()
+    });
     if let Some(file) = &plan.audit_log {
         arguments.push(format!("--audit-policy-file={}", plan.path("audit-policy.json").display()));
         arguments.push(format!("--audit-log-path={}", file.display()));
@@ -137,6 +178,10 @@ fn api_server(plan: &Plan) -> Component {
 fn controllers(plan: &Plan) -> Component {
     let pki = plan.path("pki").display().to_string();
     let kubeconfig = kubeconfig(plan, "kcm");
+    let mut controllers = ALL_CONTROLLERS.to_owned();
+    if plan.node.is_some() {
+        controllers += &format!(",{NODE_CONTROLLERS}");
+    }
     let arguments = vec![
         format!("--kubeconfig={kubeconfig}"),
         format!("--authentication-kubeconfig={kubeconfig}"),
@@ -147,7 +192,7 @@ fn controllers(plan: &Plan) -> Component {
         format!("--tls-private-key-file={pki}/kcm-server.key"),
         "--leader-elect=false".to_owned(),
         "--profiling=false".to_owned(),
-        format!("--controllers={ALL_CONTROLLERS}"),
+        format!("--controllers={controllers}"),
         "--use-service-account-credentials=true".to_owned(),
         format!("--service-account-private-key-file={pki}/sa.key"),
         format!("--root-ca-file={pki}/ca.crt"),
@@ -237,7 +282,10 @@ fn kaito(plan: &Plan) -> Component {
         "--metrics-bind-address=127.0.0.1:16084".to_owned(),
         "--health-probe-bind-address=127.0.0.1:16085".to_owned(),
     ];
-    let environment = &[("CLOUD_PROVIDER", "azure")];
+    let environment = &[
+        ("CLOUD_PROVIDER", "azure"),
+        ("PRESET_REGISTRY_NAME", node::images::KAITO_REGISTRY),
+    ];
     Component {
         name: KAITO,
         arguments,
@@ -261,6 +309,6 @@ fn fleet(plan: &Plan) -> Component {
     }
 }
 
-fn kubeconfig(plan: &Plan, user: &str) -> String {
+pub(crate) fn kubeconfig(plan: &Plan, user: &str) -> String {
     plan.path("kubeconfig").join(user).display().to_string()
 }

@@ -39,6 +39,9 @@ pub(crate) fn variables(plan: &Plan) -> Vec<(&'static str, String)> {
     if plan.has(Part::Fleet) {
         variables.push(("TESTBED_FLEET", format!("http://{FLEET_CONTROL}")));
     }
+    if plan.node.is_some() {
+        variables.push(("TESTBED_NODE", super::node::NAME.to_owned()));
+    }
     if let Some(file) = &plan.audit_log {
         variables.push(("TESTBED_AUDIT_LOG", file.display().to_string()));
     }

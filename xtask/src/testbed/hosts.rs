@@ -5,6 +5,7 @@ use std::fs;
 
 use anyhow::Result;
 
+use super::node;
 use super::plan::Plan;
 
 /// Addresses meant for scaler replicas, the first of which the Service name stands for at the start.
@@ -16,10 +17,15 @@ const SCALER_NAMES: &str = "keda-kaito-scaler-svc.keda.svc.cluster.local keda-ka
 /// Writes the files that are mounted over `/etc/hosts` and `/etc/resolv.conf`.
 pub(crate) fn write(plan: &Plan) -> Result<()> {
     let [first, ..] = SCALER_ADDRESSES;
-    let text = format!(
-        "127.0.0.1 localhost\n127.0.0.1 kubernetes.default.svc.cluster.local kubernetes.default.svc\n{first} {SCALER_NAMES}\n"
-    );
+    let mut text = "127.0.0.1 localhost\n127.0.0.1 kubernetes.default.svc.cluster.local kubernetes.default.svc\n".to_owned();
+    let mut resolver = String::new();
+    if plan.node.is_some() {
+        // The cluster's own DNS knows the rest.
+        resolver = format!("nameserver {}\n", node::ADDRESS);
+    } else {
+        text += &format!("{first} {SCALER_NAMES}\n");
+    }
     fs::write(plan.path("hosts"), text)?;
-    fs::write(plan.path("resolv.conf"), "")?;
+    fs::write(plan.path("resolv.conf"), resolver)?;
     Ok(())
 }

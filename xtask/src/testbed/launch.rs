@@ -21,6 +21,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::FAILED_TO_START;
+use super::node::cgroups;
 use super::plan::{self, Plan};
 
 const NOTHING_RECEIVED: i32 = 0;
@@ -52,6 +53,9 @@ pub(crate) fn launch(plan: &Plan, command: &[OsString], stdout: Stdio) -> Result
     });
     let status = await_everything(between)?;
     handle.close();
+    if let Some(node) = &plan.node {
+        cgroups::remove(&node.cgroup)?;
+    }
     watcher.join().map_err(|_panic| anyhow!("the signal watcher panicked"))?;
 
     Ok(match received.load(Ordering::SeqCst) {
@@ -96,6 +100,12 @@ pub(crate) fn enter(parent: u32, command: &[OsString]) -> Result<ExitCode> {
     }
     let mut unshare = Command::new("unshare");
     unshare.args(["--net", "--mount", "--pid", "--fork", "--kill-child=SIGKILL"]);
+    let plan: Plan = serde_json::from_str(&env::var(plan::VARIABLE).context("not started by the outside")?)?;
+    if let Some(node) = &plan.node {
+        // Joined first: what is the own group when the namespace is made becomes its root.
+        cgroups::join_new(&node.cgroup)?;
+        unshare.args(["--uts", "--ipc", "--cgroup", "--propagation", "private"]);
+    }
     if !geteuid().is_root() {
         unshare.args(["--user", "--map-root-user"]);
     }

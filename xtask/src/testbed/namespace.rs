@@ -8,13 +8,16 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use rustix::mount::{MountFlags, mount, mount_bind};
 
-use super::hosts;
 use super::plan::Plan;
+use super::{hosts, node};
 
 /// All of it becomes local, so that every fake pod has an address of its own which EndpointSlices accept.
 const POD_NETWORK: &str = "10.244.0.0/16";
 
 pub(crate) fn furnish(plan: &Plan) -> Result<()> {
+    if plan.node.is_some() {
+        node::furnish::mounts()?;
+    }
     let plain = MountFlags::NOSUID | MountFlags::NODEV;
     mount("proc", "/proc", "proc", plain | MountFlags::NOEXEC, None).context("mounting /proc")?;
     mount("testbed", &plan.dir, "tmpfs", plain, Some(c"mode=0755"))
@@ -23,20 +26,25 @@ pub(crate) fn furnish(plan: &Plan) -> Result<()> {
         fs::create_dir(plan.path(below))?;
     }
     ip(&["link", "set", "lo", "up"])?;
-    ip(&["address", "add", POD_NETWORK, "dev", "lo"])?;
+    if plan.node.is_some() {
+        node::furnish::network_and_settings(plan)?;
+    } else {
+        ip(&["address", "add", POD_NETWORK, "dev", "lo"])?;
+    }
     hosts::write(plan)?;
     cover("/etc/hosts", &plan.path("hosts"))?;
     cover("/etc/resolv.conf", &plan.path("resolv.conf"))
 }
 
-fn cover(file: &str, with: &Path) -> Result<()> {
+/// Mounts the file `with` over `file`, if there is one.
+pub(crate) fn cover(file: &str, with: &Path) -> Result<()> {
     if !Path::new(file).exists() {
         return Ok(());
     }
     mount_bind(with, file).with_context(|| format!("mounting {} over {file}", with.display()))
 }
 
-fn ip(arguments: &[&str]) -> Result<()> {
+pub(crate) fn ip(arguments: &[&str]) -> Result<()> {
     let status = Command::new("ip")
         .args(arguments)
         .status()

@@ -10,19 +10,23 @@ use rcgen::{
     KeyUsagePurpose, date_time_ymd,
 };
 
+use super::node;
 use super::plan::Plan;
 
 use ExtendedKeyUsagePurpose::{ClientAuth, ServerAuth};
 
 type Issuer = CertifiedIssuer<'static, KeyPair>;
 
-const API_SERVER_NAMES: [&str; 6] = [
+const API_SERVER_NAMES: [&str; 9] = [
     "localhost",
     "kubernetes",
     "kubernetes.default",
     "kubernetes.default.svc",
     "127.0.0.1",
     "10.0.0.1",
+    "kubernetes.default.svc.cluster.local",
+    node::API_SERVER_CLUSTER_IP,
+    node::ADDRESS,
 ];
 const KEDA_NAMES: [&str; 5] = [
     "localhost",
@@ -65,6 +69,14 @@ pub(crate) fn write(plan: &Plan) -> Result<()> {
         &["127.0.0.1"],
         &[ServerAuth],
     )?;
+    leaf(
+        &dir,
+        "kubelet-server",
+        &ca,
+        &server(node::NAME),
+        &[node::NAME, node::ADDRESS],
+        &[ServerAuth],
+    )?;
     for (file, subject) in users() {
         leaf(&dir, file, &ca, &subject, &[], &[ClientAuth])?;
     }
@@ -88,7 +100,7 @@ pub(crate) fn write(plan: &Plan) -> Result<()> {
 }
 
 /// Every user that gets a kubeconfig. KEDA is its ServiceAccount, so that its real RBAC applies.
-fn users() -> [(&'static str, Subject<'static>); 4] {
+fn users() -> [(&'static str, Subject<'static>); 8] {
     let user = |file, organisations, name| (file, Subject { organisations, name });
     [
         user("admin", &["system:masters"], "admin"),
@@ -99,6 +111,11 @@ fn users() -> [(&'static str, Subject<'static>); 4] {
             "system:serviceaccount:keda:keda-operator",
         ),
         user("kaito", &["system:masters"], "kaito"),
+        // The API server towards the kubelet: logs, exec, port-forward.
+        user("kubelet-client", &["system:masters"], "kube-apiserver-kubelet-client"),
+        user("kubelet", &["system:nodes"], "system:node:bed-node"),
+        user("scheduler", &[], "system:kube-scheduler"),
+        user("proxy", &[], "system:kube-proxy"),
     ]
 }
 

@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
+use super::node::Node;
 use crate::workspace;
 
 /// Carries the plan from the outside to the bed's init.
@@ -37,6 +38,12 @@ pub(crate) struct Options {
     /// Leave a part out (may be repeated or comma-separated)
     #[arg(long, value_enum, value_delimiter = ',')]
     pub(crate) without: Vec<Part>,
+    /// Add a real node: kubelet, containerd, scheduler, kube-proxy and DNS. Pods run; the stand-in for them does not
+    #[arg(long)]
+    pub(crate) node: bool,
+    /// Image archives (*.tar) of the three programs for the node; without them, images of the debug builds are made
+    #[arg(long, value_name = "DIR", requires = "node")]
+    pub(crate) images: Option<PathBuf>,
     /// How often the HPA controller looks at every HPA
     #[arg(long, default_value = "2s", value_name = "DURATION")]
     pub(crate) hpa_sync_period: String,
@@ -53,6 +60,12 @@ impl Options {
     /// an audit log in any case if its tests read it.
     pub(crate) fn arguments(&self, name: &str, without: &[Part], audited: bool) -> Vec<OsString> {
         let mut arguments: Vec<OsString> = vec!["--hpa-sync-period".into(), self.hpa_sync_period.clone().into()];
+        if self.node {
+            arguments.push("--node".into());
+        }
+        if let Some(folder) = &self.images {
+            arguments.extend(["--images".into(), folder.into()]);
+        }
         for part in self.without.iter().chain(without) {
             let value = part.to_possible_value().map(|value| value.get_name().to_owned());
             arguments.extend(["--without".into(), value.unwrap_or_default().into()]);
@@ -75,6 +88,8 @@ pub(crate) struct Programs {
     pub(crate) paths: BTreeMap<String, PathBuf>,
     pub(crate) keda: PathBuf,
     pub(crate) kaito: PathBuf,
+    /// Present if they were built for a bed with a node.
+    pub(crate) kubernetes: Option<PathBuf>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -85,13 +100,14 @@ pub(crate) struct Plan {
     pub(crate) keda: PathBuf,
     pub(crate) kaito: PathBuf,
     without: BTreeSet<Part>,
+    pub(crate) node: Option<Node>,
     pub(crate) hpa_sync_period: String,
     pub(crate) audit_log: Option<PathBuf>,
     pub(crate) keep_logs: Option<PathBuf>,
 }
 
 impl Plan {
-    pub(crate) fn new(options: &Options, programs: Programs, fleet: Option<PathBuf>) -> Result<Self> {
+    pub(crate) fn new(options: &Options, programs: Programs, fleet: Option<PathBuf>, node: Option<Node>) -> Result<Self> {
         let dir = directory();
         let mut without: BTreeSet<Part> = options.without.iter().copied().collect();
         if without.contains(&Part::Crds) {
@@ -114,6 +130,7 @@ impl Plan {
             keda: programs.keda,
             kaito: programs.kaito,
             without,
+            node,
             hpa_sync_period: options.hpa_sync_period.clone(),
             audit_log,
             keep_logs,

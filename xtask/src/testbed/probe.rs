@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use super::kubectl;
@@ -16,6 +17,8 @@ pub(crate) enum Probe {
     Http(&'static str, &'static str),
     /// HTTPS with a certificate of the bed's CA: the administrator gets an answer at this address and path.
     Https(&'static str, &'static str),
+    /// Somebody listens on this socket file.
+    Socket(&'static str),
 }
 
 impl Probe {
@@ -24,6 +27,7 @@ impl Probe {
             Self::Http(address, path) => answers_200(address, path).unwrap_or(false),
             // kubectl costs a process: ask it once somebody listens.
             Self::Https(address, path) => listens(address) && kubectl::answers(plan, address, path),
+            Self::Socket(file) => UnixStream::connect(file).is_ok(),
         }
     }
 }
