@@ -145,7 +145,6 @@ fn run_in(bed: &Bed, options: &Options, terminal: impl Write) -> Result<(Tally, 
         .args(["testbed", "run", "--with-parent"])
         .args(options.bed.arguments(bed.name, bed.without, bed.audited))
         .args(bed.node.then_some("--node"))
-        .args(options.bed.arguments(bed.name, bed.without, bed.audited))
         .args(["--", "sh", "-c", RUN_ALL, "sh"])
         .arg(workspace::root().join("e2e"))
         .arg(format!("--test-threads={}", bed.threads))
