@@ -6,6 +6,7 @@ mod call;
 mod connection;
 pub mod connections;
 pub mod credentials;
+mod handshakes;
 #[cfg(test)]
 mod tests;
 
@@ -29,6 +30,9 @@ pub use connections::Connections;
 
 /// Largest message KEDA may send.
 const MAX_MESSAGE: usize = 64 * 1024;
+
+/// The one protocol spoken, as ALPN names it.
+pub(crate) const HTTP2: &[u8] = b"h2";
 
 /// How patient the server is.
 #[derive(Clone, Copy, Debug)]

@@ -1,5 +1,7 @@
 //! In-process servers over real mutual TLS.
 
+mod refusals;
+
 use std::collections::BTreeMap;
 use std::pin::Pin;
 
@@ -8,6 +10,7 @@ use hyper_util::rt::TokioIo;
 use jiff::Timestamp;
 use keda_kaito_externalscaler::external_scaler_client::ExternalScalerClient;
 use keda_kaito_externalscaler::*;
+use keda_kaito_runtime::metrics::SharedRegistry;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::TcpStream;
@@ -16,6 +19,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Response, Status};
 
 use super::*;
+use crate::fake_cluster::eventually;
 use crate::tls::load;
 use crate::tls::tests::{Authority, OPERATOR, Pair, secret};
 
@@ -62,6 +66,7 @@ struct Running {
     address: SocketAddr,
     publish: watch::Sender<Option<Arc<Credentials>>>,
     connections: Connections,
+    exported: SharedRegistry,
     shutdown: CancellationToken,
     task: JoinHandle<std::io::Result<()>>,
 }
@@ -71,6 +76,7 @@ impl Running {
         let (publish, credentials) = watch::channel(None);
         let shutdown = CancellationToken::new();
         let connections = Connections::default();
+        let exported = SharedRegistry::with_prefix("test");
         let server = Arc::new(Server {
             credentials,
             rules: CallerRules {
@@ -78,7 +84,7 @@ impl Running {
             },
             connections: connections.clone(),
             patience,
-            metrics: Metrics::unregistered(),
+            metrics: Metrics::register(&exported),
             shutdown: shutdown.clone(),
         });
         let (routes, _reporter) = routes(Echo).unwrap();
@@ -89,6 +95,7 @@ impl Running {
             address: opened.await.unwrap(),
             publish,
             connections,
+            exported,
             shutdown,
             task,
         }
@@ -111,6 +118,11 @@ impl Running {
                 Ok::<_, std::io::Error>(TokioIo::new(stream))
             }
         }))
+    }
+
+    async fn until_counted(&self, outcome: &str) {
+        let line = format!("test_connections_total{{outcome=\"{outcome}\"}} ");
+        eventually(&line, || self.exported.encode().unwrap().contains(&line)).await;
     }
 
     async fn until_count(&self, count: usize) {
@@ -167,26 +179,6 @@ fn quick() -> Patience {
         age: Duration::from_secs(600),
         drain: Duration::from_secs(5),
     }
-}
-
-#[tokio::test]
-async fn only_callers_with_a_trusted_and_allowed_certificate_are_served() {
-    let (ours, other) = (Authority::ours("a"), Authority::ours("b"));
-    let running = Running::start(&secret(1, &ours.server(), &[&ours]), quick()).await;
-    let operator = ours.client(OPERATOR);
-    let channel = running.channel(Some(&operator), &[&ours]);
-    assert_eq!(issuer_seen(&channel).await.unwrap(), "keda-kaito-scaler-ca-a");
-    for (client, roots) in [
-        (None, &ours),
-        (Some(&other.client(OPERATOR)), &ours),
-        (Some(&ours.client("spiffe://cluster.local/ns/tenant/sa/x")), &ours),
-        (Some(&ours.nameless_client()), &ours),
-        (Some(&operator), &other),
-    ] {
-        let refused = issuer_seen(&running.channel(client, &[roots])).await;
-        assert!(refused.is_err());
-    }
-    running.until_count(1).await;
 }
 
 #[tokio::test]
@@ -303,39 +295,6 @@ async fn slow_call_is_ended_and_a_large_message_refused() {
     };
     assert!(client.is_active(large(60 * 1024)).await.is_ok());
     assert_eq!(client.is_active(large(70 * 1024)).await.unwrap_err().code(), Code::OutOfRange);
-}
-
-#[tokio::test]
-async fn half_open_handshakes_are_given_up_and_others_get_in() {
-    let authority = Authority::ours("a");
-    let running = Running::start(&secret(1, &authority.server(), &[&authority]), quick()).await;
-    let mut silent = Vec::new();
-    for _ in 0..2 * accept::MAX_HANDSHAKES {
-        silent.push(TcpStream::connect(running.address).await.unwrap());
-    }
-    let channel = running.channel(Some(&authority.client(OPERATOR)), &[&authority]);
-    let seen = tokio::time::timeout(Duration::from_secs(5), issuer_seen(&channel)).await;
-    assert_eq!(seen.unwrap().unwrap(), "keda-kaito-scaler-ca-a");
-}
-
-#[tokio::test]
-async fn connections_beyond_the_limit_are_turned_away() {
-    let authority = Authority::ours("a");
-    let running = Running::start(&secret(1, &authority.server(), &[&authority]), Patience::default()).await;
-    let client = authority.client(OPERATOR);
-    let caller = CallerRules {
-        uris: vec![OPERATOR.to_owned()],
-    }
-    .admit(&[CertificateDer::from_pem_slice(client.certificate.as_bytes()).unwrap()])
-    .unwrap();
-    let mut entries: Vec<_> = (0..connections::MAX_CONNECTIONS)
-        .map(|_| running.connections.enter(caller.clone(), Vec::new()).unwrap())
-        .collect();
-    let channel = running.channel(Some(&client), &[&authority]);
-    assert!(issuer_seen(&channel).await.is_err());
-    entries.pop();
-    assert!(issuer_seen(&channel).await.is_ok());
-    assert_eq!(running.connections.oldest_client(), Some(caller.not_before));
 }
 
 #[tokio::test]

@@ -15,6 +15,7 @@ use thiserror::Error;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::Credentials;
+use crate::server::HTTP2;
 
 /// Largest value of one key in the Secret.
 const MAX_VALUE: usize = 64 * 1024;
@@ -76,7 +77,7 @@ pub fn load(secret: &Secret, now: Timestamp) -> Result<Credentials, CredentialEr
         .map_err(|error| CredentialError::Refused(error.to_string()))?
         .with_client_cert_verifier(Arc::clone(&verifier))
         .with_cert_resolver(Arc::new(SingleCertAndKey::from(key)));
-    config.alpn_protocols = vec![b"h2".to_vec()];
+    config.alpn_protocols = vec![HTTP2.to_vec()];
     // A resumed session would skip the verification of the client.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
