@@ -2,12 +2,14 @@
 
 use std::fmt;
 
+use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use keda_kaito_core::crd::ClusterTriggerAuthentication;
 use keda_kaito_core::credentials::{Acknowledgements, Clock};
 use keda_kaito_core::names;
 use keda_kaito_runtime::client::describe;
+use keda_kaito_runtime::clock::server_time;
 use keda_kaito_runtime::crds::{GroupKindWanted, served};
 use kube::api::ListParams;
 use kube::{Api, Client};
@@ -15,7 +17,6 @@ use kube::{Api, Client};
 use crate::error::Error;
 use crate::stored::Stored;
 
-mod clock;
 mod replicas;
 
 /// The cluster as certmgr sees it.
@@ -70,14 +71,25 @@ impl Cluster {
     /// # Errors
     /// One of the objects could not be read; this says nothing about whether it exists.
     pub(crate) async fn read(&self) -> Result<Snapshot, Error> {
+        let server = server_time(&self.client).await.map_err(|source| Error::Clock { source })?;
+        let clock = Clock {
+            own: Timestamp::now(),
+            server,
+        };
         Ok(Snapshot {
-            clock: clock::read(&self.client).await?,
+            clock,
             authority: self.secret(names::CA_SECRET).await?,
             server: self.secret(names::SERVER_SECRET).await?,
             client: self.secret(names::CLIENT_SECRET).await?,
             authentication: self.authentication().await?,
-            acknowledgements: self.acknowledgements().await,
+            acknowledgements: self.acknowledgements(&clock).await,
         })
+    }
+
+    /// The UID of a Secret, for an Event about it; none where it cannot be read.
+    pub(crate) async fn uid(&self, name: &str) -> Option<String> {
+        let secret = self.secrets().get_metadata_opt(name).await.ok().flatten();
+        secret.and_then(|secret| secret.metadata.uid)
     }
 
     async fn secret(&self, name: &'static str) -> Result<Option<Stored>, Error> {
@@ -104,8 +116,8 @@ impl Cluster {
         Ok(SeenAuthentication { served, object: seen })
     }
 
-    /// What the replicas say. That they cannot be asked blocks a rotation, and no repair.
-    async fn acknowledgements(&self) -> Acknowledgements {
+    /// What the replicas say, who date their Leases by the API server's clock. That they cannot be asked blocks a rotation, and no repair.
+    async fn acknowledgements(&self, clock: &Clock) -> Acknowledgements {
         let scaler = format!(
             "{}={},{}={}",
             names::NAME_LABEL,
@@ -121,7 +133,11 @@ impl Cluster {
             Err(error) => return Acknowledgements::Unknown(format!("failed to list Pods: {}", describe(&error))),
         };
         match leases.list(&scaler).await {
-            Ok(leases) => Acknowledgements::Known(replicas::replicas(&pods.items, &leases.items, jiff::Timestamp::now())),
+            Ok(leases) => Acknowledgements::Known(replicas::replicas(
+                &pods.items,
+                &leases.items,
+                clock.server.unwrap_or(clock.own),
+            )),
             Err(error) => Acknowledgements::Unknown(format!("failed to list Leases: {}", describe(&error))),
         }
     }

@@ -14,9 +14,11 @@ use keda_kaito_runtime::requeue;
 use keda_kaito_runtime::watch::{Changes, WatchConfig, WatchMetrics, supervise};
 use kube::{Api, Client};
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::reconcile::Reconciler;
+use crate::waiting::Waiting;
 
 /// While replicas have yet to load what was published, they are asked this often; that takes them a moment.
 const IMPATIENT: Duration = Duration::from_secs(2);
@@ -37,6 +39,7 @@ impl Controller {
     pub(crate) async fn run(mut self, shutdown: CancellationToken) {
         let mut failures = 0;
         let mut said = String::new();
+        let mut waiting = Waiting::default();
         while !shutdown.is_cancelled() {
             let leader = self.leader.borrow_and_update().clone();
             self.idle.send_replace(false);
@@ -47,6 +50,10 @@ impl Controller {
                     failures = 0;
                     self.reconciler.metrics.turned("ok");
                     self.report(&plan, leader.is_some(), &mut said);
+                    let overdue = waiting.overdue(&plan, Instant::now());
+                    if leader.is_some() {
+                        self.reconciler.complain(plan.phase, &overdue).await;
+                    }
                     self.pause(&plan)
                 }
                 Err(error) => {
@@ -105,10 +112,10 @@ impl Controller {
     }
 }
 
-/// A little more than the time left, and never nothing.
+/// A little more than the time left; where none is left, it is the API server's clock that is behind.
 fn until_then(moment: Timestamp) -> Duration {
-    let left = Timestamp::now().duration_until(moment);
-    Duration::try_from(left).unwrap_or_default() + Duration::from_millis(100)
+    let left = Duration::try_from(Timestamp::now().duration_until(moment));
+    left.map_or(IMPATIENT, |left| left + Duration::from_millis(100))
 }
 
 /// Watches of the four objects, each by its name, and what drives them.

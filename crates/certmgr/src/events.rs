@@ -2,7 +2,7 @@
 //! ClusterTriggerAuthentication, and none carries key material.
 
 use k8s_openapi::api::core::v1::ObjectReference;
-use keda_kaito_core::credentials::{AuthorityWrite, Cause, LeafSource, Phase, Publication, Step};
+use keda_kaito_core::credentials::{AuthorityWrite, Cause, LeafSource, Phase, Publication, Step, Wait};
 use keda_kaito_core::names;
 use keda_kaito_runtime::events::{Notice, Severity};
 
@@ -13,9 +13,17 @@ pub const CERTIFICATE_AUTHORITY_ROTATED: &str = "CertificateAuthorityRotated";
 /// Something was wrong with an object and was put right.
 pub const CREDENTIALS_REPAIRED: &str = "CredentialsRepaired";
 
+/// A rotation waits for longer than is usual.
+pub const ROTATION_WAITS: &str = "RotationWaits";
+
 /// Every reason, for the documentation to be checked against.
 pub fn reasons() -> Vec<&'static str> {
-    vec![CERTIFICATE_ISSUED, CERTIFICATE_AUTHORITY_ROTATED, CREDENTIALS_REPAIRED]
+    vec![
+        CERTIFICATE_ISSUED,
+        CERTIFICATE_AUTHORITY_ROTATED,
+        CREDENTIALS_REPAIRED,
+        ROTATION_WAITS,
+    ]
 }
 
 /// What to say about a step that was carried out.
@@ -30,6 +38,17 @@ pub(crate) fn told(step: &Step, regarding: ObjectReference) -> Notice {
         reason,
         action,
         note: format!("{}: {}", step.cause(), what(step)),
+        regarding,
+    }
+}
+
+/// What to say about a wait that lasts.
+pub(crate) fn waits(phase: Phase, wait: &Wait, regarding: ObjectReference) -> Notice {
+    Notice {
+        severity: Severity::Warning,
+        reason: ROTATION_WAITS,
+        action: "Wait",
+        note: format!("phase {phase}: waiting for {wait}"),
         regarding,
     }
 }

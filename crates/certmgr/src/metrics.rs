@@ -1,4 +1,4 @@
-//! What certmgr measures. Every label comes from a closed list.
+//! What certmgr measures. Every label comes from a closed list, but for the replicas waited for.
 
 use std::sync::atomic::AtomicU64;
 
@@ -9,6 +9,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Unit;
 
+use crate::waiting::what;
+
 type Label = [(&'static str, &'static str); 1];
 
 /// Handles of the program's metrics.
@@ -17,6 +19,7 @@ pub(crate) struct Metrics {
     phase: Family<Label, Gauge>,
     expiry: Family<Label, Gauge>,
     missing: Gauge,
+    waited_for: Family<[(&'static str, String); 2], Gauge>,
     replicas: Gauge,
     skew: Gauge<f64, AtomicU64>,
     repairs: Family<Label, Counter>,
@@ -32,6 +35,7 @@ impl Metrics {
                 phase,
                 expiry,
                 missing,
+                waited_for,
                 replicas,
                 skew,
                 repairs,
@@ -49,6 +53,11 @@ impl Metrics {
                 "acknowledgements_missing",
                 "Scaler replicas that the next phase waits for",
                 missing,
+            );
+            registry.register(
+                "replica_waited_for",
+                "1 for each scaler replica the next phase waits for, by what it lacks",
+                waited_for,
             );
             registry.register("scaler_replicas", "Scaler replicas whose acknowledgement counts", replicas);
             registry.register_with_unit(
@@ -87,8 +96,16 @@ impl Metrics {
                 }
             }
         }
-        let missing = plan.waits.iter().filter(|wait| matches!(wait, Wait::Replica { .. })).count();
-        self.missing.set(i64::try_from(missing).unwrap_or(i64::MAX));
+        self.waited_for.clear();
+        let mut missing = 0;
+        for wait in &plan.waits {
+            if let Wait::Replica { name, .. } = wait {
+                missing += 1;
+                let labels = [("replica", name.clone()), ("need", what(wait).to_owned())];
+                self.waited_for.get_or_create(&labels).set(1);
+            }
+        }
+        self.missing.set(missing);
         self.replicas
             .set(i64::try_from(acknowledgements.replicas().len()).unwrap_or(i64::MAX));
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ObjectReference;
-use keda_kaito_core::credentials::{Cause, Config, Plan, Step, plan};
+use keda_kaito_core::credentials::{Cause, Config, Phase, Plan, Step, Wait, plan};
 use keda_kaito_core::names;
 use keda_kaito_runtime::events::Recorder;
 use keda_kaito_runtime::lease::Leader;
@@ -116,6 +116,15 @@ impl Reconciler {
         self.recorder.publish(notice).await;
     }
 
+    /// Says for what a rotation has been waiting unusually long.
+    pub(crate) async fn complain(&self, phase: Phase, overdue: &[&Wait]) {
+        for wait in overdue {
+            let regarding = self.secret(names::CA_SECRET, self.cluster.uid(names::CA_SECRET).await);
+            tracing::warn!(%phase, waiting_for = %wait, "a rotation waits for longer than is usual");
+            self.recorder.publish(events::waits(phase, wait, regarding)).await;
+        }
+    }
+
     fn regarding(&self, step: &Step, snapshot: &Snapshot) -> ObjectReference {
         let seen = match step {
             Step::Authority { .. } => &snapshot.authority,
@@ -128,12 +137,16 @@ impl Reconciler {
             Step::Authentication { .. } => names::CLIENT_SECRET,
             Step::Authority { .. } | Step::Server(_) | Step::Client(_) => events::object(step),
         };
+        self.secret(name, seen.as_ref().and_then(|stored| stored.0.metadata.uid.clone()))
+    }
+
+    fn secret(&self, name: &str, uid: Option<String>) -> ObjectReference {
         ObjectReference {
             api_version: Some("v1".to_owned()),
             kind: Some("Secret".to_owned()),
             name: Some(name.to_owned()),
             namespace: Some(self.cluster.working_namespace().to_owned()),
-            uid: seen.as_ref().and_then(|stored| stored.0.metadata.uid.clone()),
+            uid,
             ..ObjectReference::default()
         }
     }

@@ -14,6 +14,7 @@ pub mod metrics;
 pub mod readiness;
 
 pub mod client;
+pub mod clock;
 pub mod crds;
 pub mod events;
 pub mod lease;

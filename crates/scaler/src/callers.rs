@@ -21,7 +21,7 @@ const MAX_CALLERS: usize = 50_000;
 #[derive(Clone, Debug)]
 pub struct Callers {
     /// When the recording began.
-    pub since: Timestamp,
+    pub since: Instant,
     inner: Arc<Mutex<Inner>>,
 }
 
@@ -61,7 +61,7 @@ pub struct Summary {
 impl Callers {
     /// Knows nobody yet.
     #[must_use]
-    pub fn new(since: Timestamp) -> Self {
+    pub fn new(since: Instant) -> Self {
         Self {
             since,
             inner: Arc::default(),
@@ -139,7 +139,8 @@ mod tests {
 
     #[test]
     fn lowest_epoch_and_oldest_certificate_of_active_callers_are_reported() {
-        let (callers, start) = (Callers::new(Timestamp::UNIX_EPOCH), Instant::now());
+        let start = Instant::now();
+        let callers = Callers::new(start);
         assert_eq!(callers.summary(start), Summary::default());
         callers.note(trigger("a", "m"), Some(7), &caller("1", 100), start);
         callers.note(trigger("b", "m"), Some(9), &caller("2", 200), start);
@@ -156,7 +157,8 @@ mod tests {
 
     #[test]
     fn triggers_of_one_scaled_object_are_told_apart() {
-        let (callers, start) = (Callers::new(Timestamp::UNIX_EPOCH), Instant::now());
+        let start = Instant::now();
+        let callers = Callers::new(start);
         callers.note(trigger("a", "old"), None, &caller("1", 100), start);
         callers.note(trigger("a", "new"), None, &caller("2", 200), start);
         assert_eq!(callers.summary(start).oldest_client, Timestamp::from_second(100).ok());
@@ -164,7 +166,8 @@ mod tests {
 
     #[test]
     fn callers_stay_active_for_twice_their_longest_pause() {
-        let (callers, start) = (Callers::new(Timestamp::UNIX_EPOCH), Instant::now());
+        let start = Instant::now();
+        let callers = Callers::new(start);
         let at = |seconds| start + Duration::from_secs(seconds);
         callers.note(trigger("brisk", "m"), Some(1), &caller("1", 1), at(0));
         callers.note(trigger("slow", "m"), Some(2), &caller("1", 1), at(0));
@@ -176,7 +179,7 @@ mod tests {
 
     #[test]
     fn triggers_are_nudged_once_for_each_certificate() {
-        let callers = Callers::new(Timestamp::UNIX_EPOCH);
+        let callers = Callers::new(Instant::now());
         assert!(callers.nudge(&trigger("a", "m"), &caller("1", 1)));
         assert!(!callers.nudge(&trigger("a", "m"), &caller("1", 1)));
         assert!(callers.nudge(&trigger("a", "other"), &caller("1", 1)));

@@ -6,7 +6,6 @@ mod object;
 
 use std::time::Duration;
 
-use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use keda_kaito_core::names;
 use keda_kaito_runtime::readiness::Gate;
@@ -17,6 +16,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::callers::Callers;
+use crate::cluster_time::ClusterTime;
 use crate::metrics::Metrics;
 use crate::registry::{self, Registry};
 use crate::server::{Connections, Current};
@@ -43,6 +43,7 @@ pub struct Acknowledger {
     pub listening: watch::Receiver<bool>,
     /// Closed while this replica sees nothing and another one does.
     pub sight: Gate,
+    pub time: ClusterTime,
     pub metrics: Metrics,
     pub shutdown: CancellationToken,
 }
@@ -92,7 +93,7 @@ impl Acknowledger {
     fn report(&self, held: bool) -> Report {
         let callers = self.callers.summary(Instant::now());
         let current = self.credentials.borrow().clone();
-        let retired = |current| self.connections.count_untrusted(current, Timestamp::now());
+        let retired = |current| self.connections.count_untrusted(current, self.time.now());
         Report {
             held,
             serving: held && *self.listening.borrow(),
@@ -100,9 +101,9 @@ impl Acknowledger {
             retired_connections: current.as_deref().map_or(0, retired),
             lowest_epoch: callers.lowest_epoch,
             oldest_client: callers.oldest_client,
-            callers_since: self.callers.since,
+            callers_since: self.time.at(self.callers.since),
             fresh_targets: self.fresh_targets(),
-            now: Timestamp::now(),
+            now: self.time.now(),
         }
     }
 
@@ -150,7 +151,7 @@ impl Acknowledger {
         let selector = format!("{}={}", names::COMPONENT_LABEL, names::SCALER_LEASE_COMPONENT);
         let params = ListParams::default().labels(&selector);
         match tokio::time::timeout(DEADLINE, self.api.list(&params)).await {
-            Ok(Ok(leases)) => fresh_targets_elsewhere(&leases.items, &self.owner.name, Timestamp::now()),
+            Ok(Ok(leases)) => fresh_targets_elsewhere(&leases.items, &self.owner.name, self.time.now()),
             Ok(Err(_)) | Err(_) => 0,
         }
     }

@@ -3,6 +3,7 @@
 pub mod args;
 pub mod callers;
 pub mod clock;
+pub mod cluster_time;
 pub mod decide_command;
 
 pub mod address;

@@ -3,6 +3,7 @@
 
 pub mod fleet;
 
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use keda_kaito_runtime::metrics::SharedRegistry;
@@ -32,6 +33,7 @@ pub struct Metrics {
     root_not_after: Gauge,
     over_quota: Gauge,
     blind: Gauge,
+    clock_skew: Gauge<f64, AtomicU64>,
 }
 
 impl Metrics {
@@ -62,6 +64,7 @@ impl Metrics {
             root_not_after: Gauge::default(),
             over_quota: Gauge::default(),
             blind: Gauge::default(),
+            clock_skew: Gauge::default(),
         }
     }
 
@@ -91,6 +94,13 @@ impl Metrics {
         registry.register_with_unit("certificate_not_after", help, Unit::Seconds, self.not_after.clone());
         let help = "When the first of the trusted authorities ends, as a Unix time";
         registry.register_with_unit("authority_not_after", help, Unit::Seconds, self.root_not_after.clone());
+        let help = "How far our clock is ahead of the API server's";
+        registry.register_with_unit("clock_skew", help, Unit::Seconds, self.clock_skew.clone());
+    }
+
+    /// Shows how far our clock is ahead of the API server's, in seconds.
+    pub fn clock_skew(&self, seconds: f64) {
+        self.clock_skew.set(seconds);
     }
 
     /// Counts one scrape.

@@ -5,7 +5,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use keda_kaito_core::fleet::Timing;
 use keda_kaito_core::names;
@@ -18,12 +17,14 @@ use keda_kaito_runtime::watch::{WatchConfig, WatchMetrics, supervise};
 use kube::Api;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::address::Rules;
 use crate::args::ScalerArgs;
 use crate::callers::Callers;
 use crate::clock::Clock;
+use crate::cluster_time::ClusterTime;
 use crate::engine::{Engine, EngineConfig, MAX_REPORTS, Quotas};
 use crate::lease::{Acknowledger, Owner};
 use crate::metrics::{self, Metrics};
@@ -81,8 +82,9 @@ pub async fn run(args: ScalerArgs, ctx: ProcessContext) -> anyhow::Result<()> {
     };
     let registry = Registry::new(Clock::start(), timing);
     metrics::fleet::register(&ctx.registry, registry.clone());
-    let callers = Callers::new(Timestamp::now());
+    let callers = Callers::new(Instant::now());
     let connections = Connections::default();
+    let time = ClusterTime::default();
     let (publish, credentials) = watch::channel(None);
     let (opened, listening) = watch::channel(false);
     let (reports, reported) = mpsc::channel(MAX_REPORTS);
@@ -101,8 +103,12 @@ pub async fn run(args: ScalerArgs, ctx: ProcessContext) -> anyhow::Result<()> {
         changes: watched.changes,
         publish,
         gate: usable,
+        time: time.clone(),
         metrics: metrics.clone(),
     };
+    let (learnt, client) = (time.clone(), clients.api.clone());
+    let (measured, shutdown) = (metrics.clone(), ctx.shutdown.clone());
+    tasks.spawn("time", async move { learnt.follow(&client, &measured, &shutdown).await });
     tasks.spawn("credentials", follower.run());
 
     let service = Service::new(
@@ -149,6 +155,7 @@ pub async fn run(args: ScalerArgs, ctx: ProcessContext) -> anyhow::Result<()> {
         credentials,
         listening,
         sight,
+        time,
         metrics: metrics.clone(),
         shutdown: ctx.shutdown.clone(),
     };

@@ -15,11 +15,14 @@ use rustls_pki_types::{CertificateDer, UnixTime};
 pub use caller::{Caller, CallerError, CallerRules};
 pub use load::{CredentialError, load};
 
+use crate::cluster_time::ClusterTime;
+
 /// What the scaler serves with and whom it trusts: swapped whole.
 #[derive(Clone)]
 pub struct Credentials {
     pub config: Arc<rustls::ServerConfig>,
     verifier: Arc<dyn ClientCertVerifier>,
+    time: ClusterTime,
     /// Of the Secret; 0 when whoever wrote it keeps none.
     pub generation: u64,
     /// When the leaf served ends.
@@ -31,6 +34,11 @@ pub struct Credentials {
 }
 
 impl Credentials {
+    /// The time they are judged by.
+    pub fn now(&self) -> Timestamp {
+        self.time.now()
+    }
+
     /// Whether these credentials would let in a caller who once presented `chain`.
     pub fn trusts(&self, chain: &[CertificateDer<'_>], now: Timestamp) -> bool {
         let Some((leaf, intermediates)) = chain.split_first() else {

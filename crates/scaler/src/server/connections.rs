@@ -105,7 +105,7 @@ impl Connections {
     }
 
     fn drain_untrusted(&self, credentials: &Credentials, within: Duration) {
-        let now = Timestamp::now();
+        let now = credentials.now();
         self.drain(|open| !open.is_trusted(credentials, now), within);
     }
 

@@ -15,6 +15,7 @@ use keda_kaito_runtime::watch::{Change, Changes};
 use kube::Api;
 use tokio::sync::watch;
 
+use crate::cluster_time::ClusterTime;
 use crate::metrics::Metrics;
 use crate::tls::{Credentials, load};
 
@@ -29,6 +30,7 @@ pub struct Follower {
     pub changes: Changes<Secret>,
     pub publish: watch::Sender<Option<Arc<Credentials>>>,
     pub gate: Gate,
+    pub time: ClusterTime,
     pub metrics: Metrics,
 }
 
@@ -37,7 +39,8 @@ impl Follower {
     pub async fn run(mut self) {
         let mut newest: Option<Arc<Secret>> = None;
         loop {
-            let recheck = tokio::time::sleep(self.until_recheck(Timestamp::now()));
+            let recheck = tokio::time::sleep(self.until_recheck(self.time.now()));
+            let corrected = self.time.changes();
             tokio::select! {
                 change = self.changes.next() => match change {
                     Some(Change::Applied(secret)) => newest = Some(secret),
@@ -49,12 +52,14 @@ impl Follower {
                     None => return,
                 },
                 () = recheck => {}
+                // What seemed expired may not be.
+                () = corrected => {}
             }
             if self.publish.borrow().is_none() && newest.is_some() {
                 newest = self.newest_of_all().await;
             }
             if let Some(secret) = &newest {
-                self.take(secret, Timestamp::now());
+                self.take(secret);
             }
         }
     }
@@ -72,8 +77,8 @@ impl Follower {
         }
     }
 
-    fn take(&self, secret: &Secret, now: Timestamp) {
-        match load(secret, now) {
+    fn take(&self, secret: &Secret) {
+        match load(secret, &self.time) {
             Ok(credentials) => {
                 let generation = credentials.generation;
                 let before = self.publish.borrow().as_ref().map(|credentials| credentials.generation);

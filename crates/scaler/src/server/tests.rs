@@ -7,7 +7,6 @@ use std::pin::Pin;
 
 use futures::Stream;
 use hyper_util::rt::TokioIo;
-use jiff::Timestamp;
 use keda_kaito_externalscaler::external_scaler_client::ExternalScalerClient;
 use keda_kaito_externalscaler::*;
 use keda_kaito_runtime::metrics::SharedRegistry;
@@ -19,6 +18,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Response, Status};
 
 use super::*;
+use crate::cluster_time::ClusterTime;
 use crate::fake_cluster::eventually;
 use crate::tls::load;
 use crate::tls::tests::{Authority, OPERATOR, Pair, secret};
@@ -90,7 +90,7 @@ impl Running {
         let (routes, _reporter) = routes(Echo).unwrap();
         let (open, opened) = tokio::sync::oneshot::channel();
         let task = tokio::spawn(server.serve("127.0.0.1:0".parse().unwrap(), routes, |address| open.send(address).unwrap()));
-        publish.send_replace(Some(Arc::new(load(secret, Timestamp::now()).unwrap())));
+        publish.send_replace(Some(Arc::new(load(secret, &ClusterTime::default()).unwrap())));
         Self {
             address: opened.await.unwrap(),
             publish,
@@ -103,7 +103,7 @@ impl Running {
 
     fn swap(&self, secret: &k8s_openapi::api::core::v1::Secret) {
         self.publish
-            .send_replace(Some(Arc::new(load(secret, Timestamp::now()).unwrap())));
+            .send_replace(Some(Arc::new(load(secret, &ClusterTime::default()).unwrap())));
     }
 
     /// A channel as KEDA's: it dials when it is used, and again when its connection has ended.
@@ -238,8 +238,8 @@ async fn retired_connections_are_counted_until_they_have_ended() {
     issuer_seen(&old).await.unwrap();
     issuer_seen(&new).await.unwrap();
     let untrusted = |generation, bundle: &[&Authority]| {
-        let credentials = load(&secret(generation, &a.server(), bundle), Timestamp::now()).unwrap();
-        running.connections.count_untrusted(&credentials, Timestamp::now())
+        let credentials = load(&secret(generation, &a.server(), bundle), &ClusterTime::default()).unwrap();
+        running.connections.count_untrusted(&credentials, jiff::Timestamp::now())
     };
     assert_eq!(untrusted(2, &[&a, &b]), 0);
     assert_eq!(untrusted(3, &[&b]), 1);
@@ -268,7 +268,7 @@ async fn port_stays_closed_until_there_are_credentials() {
     assert!(opened.try_recv().is_err());
 
     let authority = Authority::ours("a");
-    let credentials = load(&secret(1, &authority.server(), &[&authority]), Timestamp::now()).unwrap();
+    let credentials = load(&secret(1, &authority.server(), &[&authority]), &ClusterTime::default()).unwrap();
     publish.send_replace(Some(Arc::new(credentials)));
     assert_eq!(opened.await.unwrap(), address);
     assert!(TcpStream::connect(address).await.is_ok());

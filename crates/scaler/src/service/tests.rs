@@ -15,7 +15,7 @@ fn service() -> Service {
     let (_, credentials) = watch::channel(None);
     Service::new(
         registry,
-        Callers::new(jiff::Timestamp::UNIX_EPOCH),
+        Callers::new(tokio::time::Instant::now()),
         credentials,
         &PORTS_ALLOWED_BY_DEFAULT,
         Metrics::unregistered(),

@@ -15,6 +15,7 @@ use thiserror::Error;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::Credentials;
+use crate::cluster_time::ClusterTime;
 use crate::server::HTTP2;
 
 /// Largest value of one key in the Secret.
@@ -55,7 +56,8 @@ pub enum CredentialError {
 ///
 /// # Errors
 /// The first thing wrong with it; nothing of it may then be used.
-pub fn load(secret: &Secret, now: Timestamp) -> Result<Credentials, CredentialError> {
+pub fn load(secret: &Secret, time: &ClusterTime) -> Result<Credentials, CredentialError> {
+    let now = time.now();
     let provider = Arc::new(ring::default_provider());
     let (roots, first_root_ends) = roots(value(secret, names::CA_CRT)?, now)?;
     let chain = certificates(names::TLS_CRT, value(secret, names::TLS_CRT)?)?;
@@ -72,7 +74,7 @@ pub fn load(secret: &Secret, now: Timestamp) -> Result<Credentials, CredentialEr
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
         .build()
         .map_err(|error| CredentialError::Refused(error.to_string()))?;
-    let mut config = ServerConfig::builder_with_provider(provider)
+    let mut config = ServerConfig::builder_with_details(provider, Arc::new(time.clone()))
         .with_safe_default_protocol_versions()
         .map_err(|error| CredentialError::Refused(error.to_string()))?
         .with_client_cert_verifier(Arc::clone(&verifier))
@@ -84,6 +86,7 @@ pub fn load(secret: &Secret, now: Timestamp) -> Result<Credentials, CredentialEr
     Ok(Credentials {
         config: Arc::new(config),
         verifier,
+        time: time.clone(),
         generation: annotation(secret, names::GENERATION_ANNOTATION)?.unwrap_or(0),
         not_after,
         first_root_ends,

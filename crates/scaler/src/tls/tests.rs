@@ -8,6 +8,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, SanType,
 };
+use rustls_pki_types::pem::PemObject;
 
 use super::*;
 
@@ -124,7 +125,7 @@ fn put(secret: &mut Secret, key: &str, value: &[u8]) {
 #[test]
 fn good_secret_becomes_credentials_without_resumption() {
     let authority = Authority::ours("a");
-    let credentials = load(&secret(7, &authority.server(), &[&authority]), Timestamp::now()).unwrap();
+    let credentials = load(&secret(7, &authority.server(), &[&authority]), &ClusterTime::default()).unwrap();
     assert_eq!(credentials.generation, 7);
     assert_eq!(credentials.retiring, None);
     assert_eq!(credentials.config.alpn_protocols, [b"h2"]);
@@ -178,9 +179,9 @@ fn anything_wrong_refuses_the_whole_secret() {
             "tls.key is not the key of tls.crt, or of a kind that is not supported",
         ),
     ] {
-        assert_eq!(load(&secret, Timestamp::now()).unwrap_err().to_string(), message);
+        assert_eq!(load(&secret, &ClusterTime::default()).unwrap_err().to_string(), message);
     }
-    let error = load(&self::secret(1, &expired, &[&a]), Timestamp::now()).unwrap_err();
+    let error = load(&self::secret(1, &expired, &[&a]), &ClusterTime::default()).unwrap_err();
     assert!(error.to_string().ends_with("which is not now"), "{error}");
 
     let mut secret = good();
@@ -190,7 +191,7 @@ fn anything_wrong_refuses_the_whole_secret() {
         .as_mut()
         .unwrap()
         .insert(names::GENERATION_ANNOTATION.to_owned(), "many".to_owned());
-    let error = load(&secret, Timestamp::now()).unwrap_err();
+    let error = load(&secret, &ClusterTime::default()).unwrap_err();
     assert_eq!(
         error.to_string(),
         "annotation keda-kaito-scaler.kaito.sh/generation: \"many\" cannot be read"
@@ -200,7 +201,7 @@ fn anything_wrong_refuses_the_whole_secret() {
 #[test]
 fn expired_root_is_dropped_beside_a_valid_one() {
     let (old, new) = (Authority::named("old", -1), Authority::ours("b"));
-    let credentials = load(&secret(1, &new.server(), &[&old, &new]), Timestamp::now()).unwrap();
+    let credentials = load(&secret(1, &new.server(), &[&old, &new]), &ClusterTime::default()).unwrap();
     let chain = |pair: &Pair| vec![rustls_pki_types::pem::PemObject::from_pem_slice(pair.certificate.as_bytes()).unwrap()];
     assert!(credentials.trusts(&chain(&new.client(OPERATOR)), Timestamp::now()));
     assert!(!credentials.trusts(&chain(&old.client(OPERATOR)), Timestamp::now()));
@@ -210,7 +211,7 @@ fn expired_root_is_dropped_beside_a_valid_one() {
 #[test]
 fn private_key_is_not_in_debug_output() {
     let authority = Authority::ours("a");
-    let credentials = load(&secret(7, &authority.server(), &[&authority]), Timestamp::now()).unwrap();
+    let credentials = load(&secret(7, &authority.server(), &[&authority]), &ClusterTime::default()).unwrap();
     let text = format!("{credentials:?}");
     assert!(text.starts_with("Credentials { generation: 7,"), "{text}");
     assert!(!text.to_lowercase().contains("key"), "{text}");
@@ -237,4 +238,25 @@ fn callers_of_ours_need_an_allowed_uri_and_foreign_ones_none() {
     );
     assert!(admit(&ours.client("spiffe://cluster.local/ns/other/sa/keda-operator")).is_err());
     assert!(matches!(rules.admit(&[]), Err(CallerError::None)));
+}
+
+#[test]
+fn certificates_are_judged_by_the_clusters_clock_and_not_by_ours() {
+    let authority = Authority::named("keda-kaito-scaler-ca-a", -1);
+    let usage = ExtendedKeyUsagePurpose::ServerAuth;
+    let server = authority.issue(usage, SanType::DnsName("localhost".try_into().unwrap()), -1);
+    let usage = ExtendedKeyUsagePurpose::ClientAuth;
+    let client = authority.issue(usage, SanType::URI(OPERATOR.try_into().unwrap()), -1);
+    let chain = [CertificateDer::from_pem_slice(client.certificate.as_bytes()).unwrap()];
+    let secret = secret(1, &server, &[&authority]);
+    let time = ClusterTime::default();
+    assert!(load(&secret, &time).is_err(), "by our clock all have expired");
+    let before = Timestamp::now() - Duration::from_secs(10 * 86_400);
+    time.set(before, tokio::time::Instant::now());
+    let credentials = load(&secret, &time).unwrap();
+    assert!(credentials.trusts(&chain, credentials.now()));
+    let handshakes = credentials.config.time_provider.current_time().unwrap().as_secs();
+    assert_eq!(i64::try_from(handshakes).unwrap().abs_diff(before.as_second()) / 60, 0);
+    time.set(Timestamp::now(), tokio::time::Instant::now());
+    assert!(!credentials.trusts(&chain, credentials.now()));
 }

@@ -31,6 +31,7 @@ impl Bed {
             changes: watched.changes,
             publish,
             gate: readiness.gate("credentials", "waiting for the Secret"),
+            time: ClusterTime::default(),
             metrics: Metrics::register(&exported),
         };
         let mut tasks = JoinSet::new();
