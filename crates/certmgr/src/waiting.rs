@@ -9,6 +9,8 @@ use tokio::time::Instant;
 
 /// A replica loads what was published within a moment and renews its Lease every ten seconds.
 const REPLICA: Duration = Duration::from_secs(30);
+/// Connections are asked to go within half a minute, and may finish what they do for another one.
+const DRAIN: Duration = Duration::from_secs(180);
 /// The provisioner tells ten ScaledObjects a second, and KEDA may call seldom.
 const CALLERS: Duration = Duration::from_secs(3600);
 /// Between two notices of the same wait.
@@ -54,8 +56,12 @@ fn key(wait: &Wait) -> Option<((String, &'static str), Duration)> {
             ..
         } => return None,
         Wait::Replica { name, need } => {
-            let callers = matches!(need, Need::Epoch { .. } | Need::OldClient { .. });
-            (name.clone(), if callers { CALLERS } else { REPLICA })
+            let patience = match need {
+                Need::Epoch { .. } | Need::OldClient { .. } => CALLERS,
+                Need::Drained { .. } => DRAIN,
+                Need::Lease | Need::Trust { .. } | Need::Serve { .. } | Need::Callers | Need::CallersKnown { .. } => REPLICA,
+            };
+            (name.clone(), patience)
         }
         Wait::Clocks | Wait::Replicas(_) | Wait::NoReplica => (String::new(), REPLICA),
     };
@@ -78,6 +84,7 @@ pub(crate) fn what(wait: &Wait) -> &'static str {
             Need::CallersKnown { .. } => "callers_known",
             Need::Epoch { .. } => "epoch",
             Need::OldClient { .. } => "old_client",
+            Need::Drained { .. } => "drained",
         },
     }
 }

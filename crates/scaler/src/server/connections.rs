@@ -140,7 +140,7 @@ impl Open {
 impl Entry {
     /// For a connection whose handshake began under older credentials than the present ones: whether it may stay.
     pub(super) fn judge(&self, credentials: &Credentials, within: Duration) {
-        let now = Timestamp::now();
+        let now = credentials.now();
         let mut inner = self.connections.lock();
         if let Some(open) = inner.open.get_mut(&self.id)
             && !open.is_trusted(credentials, now)
