@@ -26,6 +26,8 @@ impl Kind {
     pub const NODE: Self = Self::new("", "v1", "Node");
     pub const NAMESPACE: Self = Self::new("", "v1", "Namespace");
     pub const LEASE: Self = Self::new("coordination.k8s.io", "v1", "Lease");
+    pub const ADMISSION_POLICY: Self = Self::new("admissionregistration.k8s.io", "v1", "ValidatingAdmissionPolicy");
+    pub const ADMISSION_BINDING: Self = Self::new("admissionregistration.k8s.io", "v1", "ValidatingAdmissionPolicyBinding");
     pub const CRD: Self = Self::new("apiextensions.k8s.io", "v1", "CustomResourceDefinition");
 
     #[must_use]

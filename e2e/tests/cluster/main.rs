@@ -1,6 +1,7 @@
 //! Tests against the real control plane, KEDA and KAITO, with the three programs running: `cargo xtask test`. They run
 //! beside each other, each in namespaces of its own, and disturb no program.
 
+mod admission;
 mod bounds;
 mod by_hand;
 mod complaints;

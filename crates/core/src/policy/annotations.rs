@@ -10,6 +10,8 @@ use crate::names;
 
 /// The trigger codec takes no larger threshold either.
 const MAX_THRESHOLD: f64 = 1e12;
+/// No number that means anything here is written with more; admission bounds its conversions with the same limit.
+const MAX_THRESHOLD_BYTES: usize = 64;
 /// One InferenceSet can hold thousands of annotations; more than these are only counted.
 const MAX_UNKNOWN_NAMED: usize = 8;
 
@@ -89,8 +91,11 @@ impl Reader<'_> {
     /// Every annotation is read even after one has failed, so that all complaints come at once.
     fn request(&mut self) -> Option<Request> {
         let min_replicas = self.value(names::MIN_REPLICAS, "a whole number (below 1 means 1)", |text| {
-            let count: i64 = text.parse().ok()?;
-            u32::try_from(count.max(1)).ok().filter(|count| i32::try_from(*count).is_ok())
+            if let Some(digits) = text.strip_prefix('-') {
+                return (!digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())).then_some(1);
+            }
+            let count: i32 = text.parse().ok()?;
+            u32::try_from(count.max(1)).ok()
         });
         let max_replicas = self.value(names::MAX_REPLICAS, "a whole number above 1", |text| {
             let count: i32 = text.parse().ok()?;
@@ -114,7 +119,7 @@ impl Reader<'_> {
             is_metric_name(text).then(|| text.to_owned())
         });
         let threshold = self.value(names::THRESHOLD, ACCEPTED, |text| {
-            let number: f64 = text.parse().ok()?;
+            let number: f64 = text.parse().ok().filter(|_| text.len() <= MAX_THRESHOLD_BYTES)?;
             (number > 0.0 && number <= MAX_THRESHOLD).then_some(number)
         });
         if !self.annotations.contains_key(names::THRESHOLD) {

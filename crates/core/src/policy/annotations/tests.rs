@@ -81,7 +81,7 @@ fn simple_dialect_has_a_default_metric_and_bounds() {
 
 #[test]
 fn min_replicas_below_one_means_one() {
-    for value in ["0", "-1", "-99999999999", "1"] {
+    for value in ["0", "-0", "-1", "-99999999999999999999", "1"] {
         assert_eq!(
             accepted(&[("threshold", "1"), ("min-replicas", value)]).min_replicas,
             1,
@@ -127,11 +127,18 @@ fn every_invalid_value_is_complained_of_with_key_value_and_what_is_accepted() {
         ("threshold", "1e13", "at most 1e12"),
         ("threshold", "", "a finite number above 0"),
         ("threshold", " 10", "a finite number above 0"),
+        (
+            "threshold",
+            "0000000000000000000000000000000000000000000000000000000000000001.0",
+            "a finite number above 0",
+        ),
         ("metricName", "vllm waiting", "a Prometheus metric name"),
         ("metricName", "", "a Prometheus metric name"),
         ("min-replicas", "two", "a whole number"),
         ("min-replicas", "1.5", "a whole number"),
         ("min-replicas", "", "a whole number"),
+        ("min-replicas", "-", "a whole number"),
+        ("min-replicas", "-1.5", "a whole number"),
         ("min-replicas", "99999999999", "a whole number"),
         ("max-replicas", "1", "a whole number above 1"),
         ("max-replicas", "0", "a whole number above 1"),
