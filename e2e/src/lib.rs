@@ -4,6 +4,7 @@
 pub mod audit;
 pub mod bed;
 pub mod cases;
+pub mod chart;
 pub mod chronicle;
 pub mod demo;
 pub mod fault_proxy;

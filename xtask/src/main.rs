@@ -2,6 +2,7 @@
 #![expect(clippy::print_stderr, reason = "a command line tool: the terminal is its output")]
 
 mod bench;
+mod chart;
 mod demo;
 mod oci;
 mod test;
@@ -17,6 +18,8 @@ use clap::Parser;
 enum Xtask {
     /// Measure what is fast, small or patient, against goals; `BENCHMARKS.md` says what and how
     Bench(bench::Options),
+    /// Check the chart: lint, renders, strict validation by a real API server, policies, rights, releases
+    Chart(chart::Options),
     /// Show the product working: a real control plane, the three programs, load, replicas that follow it
     Demo(demo::Options),
     /// Run every test: the crates' own, then the cluster tests inside a test bed
@@ -29,6 +32,7 @@ enum Xtask {
 fn main() -> ExitCode {
     let outcome = match Xtask::parse() {
         Xtask::Bench(options) => bench::run(&options),
+        Xtask::Chart(options) => chart::run(&options),
         Xtask::Demo(options) => demo::run(&options),
         Xtask::Test(options) => test::run(&options),
         Xtask::Testbed(command) => testbed::run(command),

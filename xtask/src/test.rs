@@ -72,6 +72,22 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     Ok(if succeeded { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// Runs the cluster tests of these targets only, which are built.
+pub(crate) fn only_targets(bed: &testbed::Options, targets: &[&str]) -> Result<ExitCode> {
+    let options = Options {
+        only: Some(Stage::Cluster),
+        threads: 48,
+        filter: None,
+        bed: bed.clone(),
+    };
+    let mut executables = executables::built(CLUSTER_TESTS)?;
+    executables.retain(|executable| targets.contains(&executable.name.as_str()));
+    let (tally, succeeded) = beds::run(&options, executables)?;
+    eprintln!("\nsummary\n  {tally}");
+    let succeeded = succeeded && tally.failed == 0 && tally.passed > 0;
+    Ok(if succeeded { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
 fn timed(stage: &'static str, step: impl FnOnce() -> Result<(Tally, bool)>) -> Result<Outcome> {
     let begun = Instant::now();
     let (tally, succeeded) = step()?;

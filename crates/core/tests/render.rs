@@ -13,8 +13,9 @@ macro_rules! sample {
     };
 }
 
-const SAMPLES: [(&str, &str); 4] = [
+const SAMPLES: [(&str, &str); 5] = [
     sample!("bounds"),
+    sample!("multi-node"),
     sample!("phi-4-mini"),
     sample!("policy"),
     sample!("policy-any"),
