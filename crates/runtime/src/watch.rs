@@ -21,6 +21,7 @@ mod freshness;
 mod metrics;
 mod session;
 mod view;
+mod wire;
 
 /// What to watch and how patiently.
 #[derive(Clone, Debug, PartialEq, Eq)]

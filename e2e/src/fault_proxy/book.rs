@@ -38,7 +38,7 @@ pub struct Answer {
 /// What is done to the events of a watch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WatchFault {
-    /// Nothing comes any more, not even the end.
+    /// Nothing comes any more, not even the end, in watches that are open when this begins: their connections are dead.
     Silence,
     /// These bytes come once in every watch.
     Inject(Bytes, Then),
@@ -214,10 +214,18 @@ impl Book {
         found
     }
 
-    /// What is to be done to an event that has just come, or to the end of a watch.
-    pub(super) fn on_event(&mut self, request: &Request) -> Option<WatchFault> {
+    /// The newest rule.
+    pub(super) fn newest(&self) -> u64 {
+        self.next
+    }
+
+    /// What is to be done to an event that has just come, or to the end of a watch, opened when `newest` was.
+    pub(super) fn on_event(&mut self, request: &Request, newest: u64) -> Option<WatchFault> {
         let covering = self.entries.iter_mut().filter(|entry| entry.rule.scope.covers(request));
         for entry in covering {
+            if entry.rule.fault == Fault::Watch(WatchFault::Silence) && entry.id <= newest {
+                continue;
+            }
             if let Fault::Watch(fault @ (WatchFault::Silence | WatchFault::Swap | WatchFault::Repeat)) = &entry.rule.fault {
                 let fault = fault.clone();
                 if entry.strike() {

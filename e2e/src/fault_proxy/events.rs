@@ -19,9 +19,11 @@ use super::{Shared, lock};
 pub(super) fn follow(shared: Arc<Shared>, asked: Request, body: UpstreamBody, cut: CancellationToken) -> Body {
     let (passed, frames) = mpsc::channel(1);
     let version = shared.version.subscribe();
+    let born = lock(&shared.book).newest();
     let watching = Watching {
         shared,
         asked,
+        born,
         passed: passed.clone(),
         cut,
         seen: 0,
@@ -46,6 +48,8 @@ struct Watching {
     asked: Request,
     passed: mpsc::Sender<Bytes>,
     cut: CancellationToken,
+    /// The newest rule when it was opened.
+    born: u64,
     /// The newest rule whose injection has been looked at.
     seen: u64,
     /// Waits for its successor, to go after it.
@@ -91,7 +95,7 @@ impl Watching {
     }
 
     async fn event(&mut self, line: Bytes) {
-        let fault = lock(&self.shared.book).on_event(&self.asked);
+        let fault = lock(&self.shared.book).on_event(&self.asked, self.born);
         match fault {
             Some(WatchFault::Silence) => {}
             Some(WatchFault::Repeat) => {
@@ -110,7 +114,7 @@ impl Watching {
 
     /// The API server has ended the watch, or its connection broke.
     async fn end(&self, broken: bool) {
-        let fault = lock(&self.shared.book).on_event(&self.asked);
+        let fault = lock(&self.shared.book).on_event(&self.asked, self.born);
         let silent = fault == Some(WatchFault::Silence);
         if broken && !silent {
             self.cut.cancel();

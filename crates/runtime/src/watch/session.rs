@@ -8,13 +8,13 @@ use std::time::Duration;
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use futures::{Stream, StreamExt};
 use kube::api::{ListParams, WatchParams};
-use kube::core::{DeserializeGuard, ObjectList, Request, WatchEvent};
+use kube::core::{DeserializeGuard, Request, WatchEvent};
 use kube::{Client, Error, Resource};
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::WatchConfig;
 use super::view::View;
+use super::{WatchConfig, wire};
 use crate::client::describe;
 
 /// A watch that the server does not end in time is dead after this.
@@ -152,25 +152,23 @@ where
                 Err(_elapsed) if Instant::now() >= resync => return Ended::Resync,
                 Err(_elapsed) => return Ended::Silent,
             };
-            let seen = match event {
-                WatchEvent::Added(object) | WatchEvent::Modified(object) => {
-                    let seen = object.meta().resource_version.clone();
-                    self.view.apply(object).await;
-                    seen
+            let seen = match &event {
+                WatchEvent::Added(object) | WatchEvent::Modified(object) | WatchEvent::Deleted(object) => {
+                    object.meta().resource_version.clone()
                 }
-                WatchEvent::Deleted(object) => {
-                    let seen = object.meta().resource_version.clone();
-                    self.view.delete(object).await;
-                    seen
-                }
-                WatchEvent::Bookmark(bookmark) => {
-                    if older(&bookmark.metadata.resource_version, version) {
-                        return Ended::Gone;
-                    }
-                    Some(bookmark.metadata.resource_version)
-                }
-                WatchEvent::Error(status) => return refused(Error::Api(status)),
+                WatchEvent::Bookmark(bookmark) => Some(bookmark.metadata.resource_version.clone()),
+                WatchEvent::Error(_) => None,
             };
+            // Events come in the order of their versions; if not, nothing is known of what was overtaken.
+            if seen.as_ref().is_some_and(|seen| older(seen, version)) {
+                return Ended::Gone;
+            }
+            match event {
+                WatchEvent::Added(object) | WatchEvent::Modified(object) => self.view.apply(object).await,
+                WatchEvent::Deleted(object) => self.view.delete(object).await,
+                WatchEvent::Bookmark(_) => {}
+                WatchEvent::Error(status) => return refused(Error::Api(status)),
+            }
             if let Some(seen) = seen {
                 *version = seen;
             }
@@ -193,7 +191,7 @@ where
         };
         let request = self.request.watch(&params, version).map_err(Error::BuildRequest);
         let client = self.client.clone();
-        async move { client.request_events(request?).await }
+        async move { wire::events(&client, request?).await }
     }
 
     /// Lists the most recent state, page by page: a cached one could be older than what was already seen, and comes whole.
@@ -207,7 +205,7 @@ where
         let mut items = Vec::new();
         loop {
             let request = self.request.list(&params).map_err(Error::BuildRequest)?;
-            let page: ObjectList<DeserializeGuard<K>> = self.client.request(request).await?;
+            let page = wire::page::<K>(&self.client, request).await?;
             // Page by page: with what is trimmed a long list would be several times as large.
             items.extend(page.items.into_iter().map(|item| self.view.trimmed(item)));
             match page.metadata.continue_.filter(|token| !token.is_empty()) {
@@ -242,9 +240,12 @@ where
     }
 }
 
-/// Interruptions in a row, half a minute and more of them, that someone should look at.
+/// Interruptions in a row, a quarter of a minute and more of them, that someone should look at.
 const LASTING: u32 = 5;
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// Doubled by the jitter at most, so that with a hung list before it a view is current a minute after the server is.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// However long the server asks us to wait.
+const LONGEST_RETRY_AFTER: u64 = 30;
 
 fn pauses() -> ExponentialBackoff {
     ExponentialBuilder::new()
@@ -273,7 +274,7 @@ fn code(error: &Error) -> Option<u16> {
 fn retry_after(error: &Error) -> Option<Duration> {
     let Error::Api(status) = error else { return None };
     let seconds = status.details.as_ref()?.retry_after_seconds;
-    Some(Duration::from_secs(u64::from(seconds).min(60)))
+    Some(Duration::from_secs(u64::from(seconds).min(LONGEST_RETRY_AFTER)))
 }
 
 /// Whether a version lies before another; versions of one kind are integers that grow.
