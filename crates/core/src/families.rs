@@ -31,8 +31,17 @@ const SAME_QUANTITY: [&[&str]; 7] = [
     &["vllm:e2e_request_latency_seconds", "sglang:e2e_request_latency_seconds"],
 ];
 
-/// Ratios whose names do not end in `_perc`.
-const RATIOS: [&str; 2] = ["sglang:token_usage", "sglang:cache_hit_rate"];
+/// How the names of ratios end: vLLM's, SGLang's, and the usual ones.
+const RATIO_ENDINGS: [&str; 8] = [
+    "_perc",
+    "_percent",
+    "_ratio",
+    "_hit_rate",
+    "_acceptance_rate",
+    "_efficiency",
+    "_utilization",
+    ":token_usage",
+];
 
 /// Other names under which a pod may expose the quantity `name` stands for, the likeliest first; empty when none is known.
 pub fn aliases(name: &str) -> impl Iterator<Item = &str> {
@@ -48,7 +57,7 @@ pub fn aliases(name: &str) -> impl Iterator<Item = &str> {
 
 /// How `name`'s series of several engines combine.
 pub fn merge(name: &str) -> Merge {
-    if name.ends_with("_perc") || RATIOS.contains(&name) {
+    if RATIO_ENDINGS.iter().any(|ending| name.ends_with(ending)) {
         Merge::Mean
     } else {
         Merge::Sum
@@ -73,8 +82,18 @@ mod tests {
     #[test]
     fn ratios_are_averaged_and_counts_are_summed() {
         assert_eq!(merge("vllm:kv_cache_usage_perc"), Merge::Mean);
-        assert_eq!(merge("sglang:token_usage"), Merge::Mean);
-        assert_eq!(merge(WAITING), Merge::Sum);
+        for ratio in [
+            "sglang:token_usage",
+            "sglang:cache_hit_rate",
+            "vllm:gpu_prefix_cache_hit_rate",
+            "vllm:spec_decode_draft_acceptance_rate",
+            "own:busy_ratio",
+        ] {
+            assert_eq!(merge(ratio), Merge::Mean, "{ratio}");
+        }
+        for count in [WAITING, RUNNING, "sglang:num_queue_reqs", "own:request_rate"] {
+            assert_eq!(merge(count), Merge::Sum, "{count}");
+        }
     }
 
     #[test]
