@@ -96,7 +96,7 @@ pub struct ScrapeArgs {
     )]
     pub scrape_ports: Vec<u16>,
 
-    /// Scrape pods whose address is a loopback address: for test beds on one machine only
+    /// Scrape pods whose address is a loopback address: for benchmarks on one machine; refused inside a cluster
     #[arg(long, env = "ALLOW_LOOPBACK_TARGETS")]
     pub allow_loopback_targets: bool,
 }
@@ -121,11 +121,16 @@ impl ServeArgs {
 }
 
 impl ScalerArgs {
-    /// Checks what clap cannot.
+    /// Checks what clap cannot. `in_cluster` says whether this process runs in a pod.
     ///
     /// # Errors
     /// Names the flag and quotes its value.
-    pub fn validate(&self) -> Result<(), ConfigError> {
+    pub fn validate(&self, in_cluster: bool) -> Result<(), ConfigError> {
+        if self.scrape.allow_loopback_targets && in_cluster {
+            return Err(ConfigError::new(
+                "--allow-loopback-targets is for benchmarks on one machine: inside a cluster loopback is the scaler's own pod",
+            ));
+        }
         let interval = self.scrape.scrape_interval;
         if !(Duration::from_secs(1)..=Duration::from_secs(60)).contains(&interval) {
             return Err(ConfigError::new(format!(
@@ -172,7 +177,7 @@ mod tests {
     fn flags_are_consistent_and_defaults_are_valid() {
         Cli::command().debug_assert();
         let args = parse(&[]);
-        args.validate().unwrap();
+        args.validate(true).unwrap();
         assert_eq!(args.scrape.scrape_ports, PORTS_ALLOWED_BY_DEFAULT);
     }
 
@@ -190,8 +195,16 @@ mod tests {
                 "--client-uri \"keda\" is not a URI such as spiffe://domain/path",
             ),
         ] {
-            assert_eq!(parse(&flags).validate().unwrap_err().to_string(), message);
+            assert_eq!(parse(&flags).validate(false).unwrap_err().to_string(), message);
         }
+    }
+
+    #[test]
+    fn loopback_targets_are_refused_inside_a_cluster() {
+        let args = parse(&["--allow-loopback-targets"]);
+        assert!(args.validate(false).is_ok());
+        let error = args.validate(true).unwrap_err().to_string();
+        assert!(error.starts_with("--allow-loopback-targets is for benchmarks"), "{error}");
     }
 
     #[test]

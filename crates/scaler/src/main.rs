@@ -18,7 +18,8 @@ fn main() -> ExitCode {
     if rustls::crypto::ring::default_provider().install_default().is_err() {
         tracing::debug!("a TLS provider is installed already");
     }
-    if let Err(error) = args.validate() {
+    let in_cluster = std::env::var_os("KUBERNETES_SERVICE_HOST").is_some();
+    if let Err(error) = args.validate(in_cluster) {
         return refuse(&run::ABOUT, &error);
     }
     let common = args.common.clone();
