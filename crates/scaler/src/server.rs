@@ -2,6 +2,7 @@
 //! used: it cannot reload the client CA, bound handshakes, or survive running out of descriptors.
 
 mod accept;
+mod activity;
 mod call;
 mod connection;
 pub mod connections;
@@ -39,6 +40,8 @@ pub(crate) const HTTP2: &[u8] = b"h2";
 pub struct Patience {
     /// How long one handshake may take.
     pub handshake: Duration,
+    /// A connection without a call for this long ends.
+    pub idle: Duration,
     /// Connections under retired credentials end within this, so that not all callers come back at once.
     pub retire_within: Duration,
     /// A connection lives this long, ± 10 %, so that KEDA finds new replicas.
@@ -51,6 +54,7 @@ impl Default for Patience {
     fn default() -> Self {
         Self {
             handshake: Duration::from_secs(5),
+            idle: Duration::from_secs(15 * 60),
             retire_within: Duration::from_secs(30),
             age: Duration::from_secs(30 * 60),
             drain: Duration::from_secs(20),

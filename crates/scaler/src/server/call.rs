@@ -14,6 +14,7 @@ use tower::Service;
 use tracing::Instrument;
 
 use super::Peer;
+use super::activity::Activity;
 use crate::metrics::Metrics;
 
 /// No unary call takes longer, reading its message included.
@@ -26,11 +27,17 @@ pub(super) struct Calls {
     routes: Routes,
     peer: Peer,
     metrics: Metrics,
+    activity: Activity,
 }
 
 impl Calls {
-    pub(super) fn new(routes: Routes, peer: Peer, metrics: Metrics) -> Self {
-        Self { routes, peer, metrics }
+    pub(super) fn new(routes: Routes, peer: Peer, metrics: Metrics, activity: Activity) -> Self {
+        Self {
+            routes,
+            peer,
+            metrics,
+            activity,
+        }
     }
 }
 
@@ -44,6 +51,7 @@ impl hyper::service::Service<Request<Incoming>> for Calls {
         request.extensions_mut().insert(self.peer.clone());
         let answer = self.routes.clone().call(request);
         let metrics = self.metrics.clone();
+        let under_way = self.activity.begin();
         let call = async move {
             let start = Instant::now();
             let response = match method {
@@ -58,6 +66,10 @@ impl hyper::service::Service<Request<Incoming>> for Calls {
                 tracing::Span::current().record("code", tracing::field::debug(code));
                 metrics.call(name, code, start.elapsed());
             }
+            if let Method::Stream(_) = method {
+                under_way.goes_on();
+            }
+            drop(under_way);
             Ok(response)
         };
         Box::pin(call.instrument(method.span()))

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
 use super::Server;
+use super::activity::Activity;
 use super::call::Calls;
 use super::connections::Entry;
 use crate::tls::Caller;
@@ -61,12 +62,14 @@ pub(super) async fn serve(stream: TlsStream<TcpStream>, server: &Arc<Server>, ro
         caller,
         closing: CancellationToken::new(),
     };
-    let calls = Calls::new(routes, peer.clone(), server.metrics.clone());
+    let activity = Activity::new();
+    let calls = Calls::new(routes, peer.clone(), server.metrics.clone(), activity.clone());
     let connection = builder().serve_connection(TokioIo::new(stream), calls);
     let mut connection = pin!(connection);
     tokio::select! {
         _ended = &mut connection => return,
         () = end(&entry, server) => {}
+        () = activity.ceases(server.patience.idle) => {}
     }
     peer.closing.cancel();
     connection.as_mut().graceful_shutdown();

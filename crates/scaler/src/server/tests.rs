@@ -1,6 +1,7 @@
 //! In-process servers over real mutual TLS.
 
 mod refusals;
+mod under_load;
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -73,6 +74,10 @@ struct Running {
 
 impl Running {
     async fn start(secret: &k8s_openapi::api::core::v1::Secret, patience: Patience) -> Self {
+        Self::start_with(secret, patience, Echo).await
+    }
+
+    async fn start_with(secret: &k8s_openapi::api::core::v1::Secret, patience: Patience, service: impl ExternalScaler) -> Self {
         let (publish, credentials) = watch::channel(None);
         let shutdown = CancellationToken::new();
         let connections = Connections::default();
@@ -87,7 +92,7 @@ impl Running {
             metrics: Metrics::register(&exported),
             shutdown: shutdown.clone(),
         });
-        let (routes, _reporter) = routes(Echo).unwrap();
+        let (routes, _reporter) = routes(service).unwrap();
         let (open, opened) = tokio::sync::oneshot::channel();
         let task = tokio::spawn(server.serve("127.0.0.1:0".parse().unwrap(), routes, |address| open.send(address).unwrap()));
         publish.send_replace(Some(Arc::new(load(secret, &ClusterTime::default()).unwrap())));
@@ -108,16 +113,7 @@ impl Running {
 
     /// A channel as KEDA's: it dials when it is used, and again when its connection has ended.
     fn channel(&self, client: Option<&Pair>, roots: &[&Authority]) -> Channel {
-        let connector = tokio_rustls::TlsConnector::from(Arc::new(client_config(client, roots)));
-        let address = self.address;
-        Endpoint::from_static("https://localhost").connect_with_connector_lazy(tower::service_fn(move |_| {
-            let connector = connector.clone();
-            async move {
-                let stream = TcpStream::connect(address).await?;
-                let stream = connector.connect("localhost".try_into().unwrap(), stream).await?;
-                Ok::<_, std::io::Error>(TokioIo::new(stream))
-            }
-        }))
+        channel_to(vec![self.address], client_config(client, roots))
     }
 
     async fn until_counted(&self, outcome: &str) {
@@ -133,6 +129,19 @@ impl Running {
         };
         tokio::time::timeout(Duration::from_secs(5), reached).await.unwrap();
     }
+}
+
+/// A channel to the first of `addresses` that takes connections, as behind a Service.
+fn channel_to(addresses: Vec<SocketAddr>, config: rustls::ClientConfig) -> Channel {
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+    Endpoint::from_static("https://localhost").connect_with_connector_lazy(tower::service_fn(move |_| {
+        let (connector, addresses) = (connector.clone(), addresses.clone());
+        async move {
+            let stream = TcpStream::connect(&*addresses).await?;
+            let stream = connector.connect("localhost".try_into().unwrap(), stream).await?;
+            Ok::<_, std::io::Error>(TokioIo::new(stream))
+        }
+    }))
 }
 
 fn client_config(client: Option<&Pair>, roots: &[&Authority]) -> rustls::ClientConfig {
@@ -175,6 +184,7 @@ async fn issuer_seen(channel: &Channel) -> Result<String, Status> {
 fn quick() -> Patience {
     Patience {
         handshake: Duration::from_millis(300),
+        idle: Duration::from_secs(60),
         retire_within: Duration::ZERO,
         age: Duration::from_secs(600),
         drain: Duration::from_secs(5),
