@@ -54,7 +54,10 @@ impl Drop for Bed {
 
 impl Bed {
     async fn start(waiting: u32, quotas: Quotas) -> Self {
-        let port = model_server(waiting).await;
+        Self::start_with(model_server(waiting).await, quotas)
+    }
+
+    fn start_with(port: u16, quotas: Quotas) -> Self {
         let api = FakeCluster::of([
             ("inferencesets", inference_set(1)),
             ("workspaces", workspace("phi-a")),
@@ -177,6 +180,7 @@ fn pod(workspace: &str) -> Value {
 
 fn scaled_object(port: u16) -> Value {
     json!({"apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject", "metadata": meta("phi"), "spec": {
+        "scaleTargetRef": {"apiVersion": "kaito.sh/v1beta1", "kind": "InferenceSet", "name": "phi"},
         "minReplicaCount": 1, "maxReplicaCount": 5,
         "triggers": [{"type": "external", "metadata": {
             "inferenceSetName": "phi", "inferenceSetNamespace": "ns", "threshold": "10", "metricPort": port.to_string()
@@ -252,6 +256,27 @@ async fn every_inference_set_shows_in_the_metrics_and_leaves_with_its_scaled_obj
     assert!(aged());
     bed.api.send("scaledobjects", "DELETED", &scaled_object(bed.port)).await;
     eventually("no more", || !aged()).await;
+}
+
+#[tokio::test]
+async fn answers_come_from_memory_while_scrapes_hang() {
+    let hanging = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = hanging.local_addr().unwrap().port();
+    let mut bed = Bed::start_with(port, MANY);
+    // The scrape is under way.
+    let (_kept, _) = hanging.accept().await.unwrap();
+    let start = Instant::now();
+    for _ in 0..100 {
+        let hold = Answer::Value(10.0);
+        assert_eq!(bed.answer(), Ok(hold), "one replica at target");
+    }
+    assert!(
+        start.elapsed() < Duration::from_millis(500),
+        "{:?} for all of them",
+        start.elapsed()
+    );
+    let report = bed.reports.recv().await.unwrap();
+    assert!(report.records.iter().all(|record| record.replicas.len() == 1));
 }
 
 #[test]
