@@ -84,6 +84,7 @@ fn fleet(replicas: u32) -> DecisionInput<'static> {
             tolerance: Tolerance { up: 0.0, down: 0.0 },
             metric_type: MetricType::AverageValue,
             scaling_modifiers: false,
+            other_target: false,
             down_window: Duration::from_secs(300),
         },
         timing: Timing::default(),
@@ -119,6 +120,7 @@ fn replica(index: u32, trigger: &Aggregation) -> ReplicaView<'static> {
         terminating: false,
         ready_since: Some(Moment::from_secs(-3000)),
         lost_ready: None,
+        unready_since: None,
         series: Cow::Owned(ReplicaSeries::new(&wanted(trigger))),
     }
 }

@@ -87,6 +87,7 @@ impl Bed {
                 tolerance,
                 metric_type: MetricType::AverageValue,
                 scaling_modifiers: false,
+                other_target: false,
                 down_window: Duration::from_secs(300),
             },
             timing: Timing::default(),
@@ -107,6 +108,7 @@ impl Bed {
             terminating: false,
             ready_since: Some(ago(4000)),
             lost_ready: None,
+            unready_since: None,
             series: Cow::Owned(series),
         });
         self
@@ -165,6 +167,7 @@ impl Bed {
             terminating: false,
             ready_since: None,
             lost_ready: None,
+            unready_since: None,
             series: Cow::default(),
         };
         bed

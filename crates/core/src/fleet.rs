@@ -32,6 +32,9 @@ pub struct ReplicaView<'a> {
     /// When Ready was last lost, if that is known; absent for a replica that never was Ready.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lost_ready: Option<Moment>,
+    /// Since when pod 0 says that it is not Ready; absent while it is, and where there is no pod to say so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unready_since: Option<Moment>,
     #[serde(default)]
     pub series: Cow<'a, ReplicaSeries>,
 }
@@ -90,7 +93,7 @@ impl Timing {
 pub enum Class {
     /// Ready, with a fresh sample.
     Serving,
-    /// Ready, without a fresh sample: overload looks like this.
+    /// Ready, without a fresh sample of any wanted metric: overload looks like this.
     Silent { since: Moment },
     /// Not Ready, or answering without any wanted metric.
     Pending {

@@ -8,9 +8,11 @@ mod properties;
 mod reference;
 mod scaler;
 
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::fleet::Proof;
+use crate::fleet::{Class, Proof};
 use crate::history::Lean;
 use crate::hpa::Tolerance;
 use crate::hpa::behavior::{Autoscaler, Rules};
@@ -68,6 +70,8 @@ struct World {
     recent: Vec<f64>,
     /// Recommendations that the load of the recent rounds did not justify.
     wrong: Vec<String>,
+    /// What decisions were made from and led to, in words, and how often.
+    reached: BTreeMap<&'static str, usize>,
 }
 
 impl Setting {
@@ -108,6 +112,15 @@ impl Setting {
         }
     }
 
+    /// Seconds that the longest histogram window needs to empty.
+    fn longest_window(&self) -> u64 {
+        let Aggregation::DesiredReplicas(request) = &self.trigger else {
+            return 0;
+        };
+        let windows = request.policy.metrics.iter().map(|rule| rule.window.as_secs());
+        windows.max().unwrap_or_default()
+    }
+
     fn scale(&self, spec: u32, status: u32) -> Scale {
         Scale {
             spec_replicas: spec,
@@ -117,6 +130,7 @@ impl Setting {
             tolerance: self.tolerance,
             metric_type: MetricType::AverageValue,
             scaling_modifiers: false,
+            other_target: false,
             down_window: Duration::from_secs(300),
         }
     }
@@ -174,6 +188,7 @@ impl World {
             last: None,
             recent: Vec::new(),
             wrong: Vec::new(),
+            reached: BTreeMap::new(),
         }
     }
 
@@ -217,6 +232,7 @@ impl World {
             .as_ref()
             .and_then(|record| self.setting.recommended(record, self.kaito.status));
         let from = self.kaito.spec;
+        self.note(record.as_ref(), recommended.map(|count| count.cmp(&from)));
         if let Some(recommended) = recommended {
             self.check(from, recommended);
         }
@@ -247,6 +263,31 @@ impl World {
         if recommended > spec && most <= up_limit && !self.kaito.pods.iter().any(|pod| pod.was_shaken(self.now)) {
             self.wrong
                 .push(format!("{:?}: {spec} to {recommended} at {:?}", self.now, self.recent));
+        }
+    }
+
+    /// Counts what a decision was about.
+    fn note(&mut self, record: Option<&DecisionRecord>, way: Option<Ordering>) {
+        let way = match way {
+            Some(Ordering::Greater) => "up",
+            Some(Ordering::Less) => "down",
+            Some(Ordering::Equal) => "held",
+            None => "unavailable",
+        };
+        *self.reached.entry(way).or_default() += 1;
+        for replica in record.iter().flat_map(|record| &record.replicas) {
+            let word = match replica.class {
+                Class::Serving => "serving",
+                Class::Silent { .. } => "silent",
+                Class::Pending { served: false, .. } => "pending, new",
+                Class::Pending { .. } => "pending, served before",
+                Class::Lost { .. } => "lost",
+                Class::Leaving { .. } => "leaving",
+            };
+            *self.reached.entry(word).or_default() += 1;
+        }
+        if record.is_some_and(|record| record.unborn_pending + record.unborn_lost > 0) {
+            *self.reached.entry("without a Workspace").or_default() += 1;
         }
     }
 

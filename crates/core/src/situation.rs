@@ -46,6 +46,9 @@ pub struct Scale {
     /// Whether the ScaledObject has scalingModifiers: then what the HPA does with our number is not known.
     #[serde(default)]
     pub scaling_modifiers: bool,
+    /// Whether the ScaledObject scales something else than the InferenceSet: then these counts are not the HPA's.
+    #[serde(default)]
+    pub other_target: bool,
     /// The HPA's scale-down stabilization. A policy brings its own.
     #[serde(with = "crate::moment::seconds", default = "default_down_window")]
     pub down_window: Duration,
@@ -92,7 +95,7 @@ impl Scale {
 
     /// Whether the HPA computes with our number as it is.
     pub(crate) fn is_understood(&self) -> bool {
-        self.metric_type == MetricType::AverageValue && !self.scaling_modifiers
+        self.metric_type == MetricType::AverageValue && !self.scaling_modifiers && !self.other_target
     }
 }
 

@@ -75,6 +75,9 @@ pub struct ReplicaSeries {
     failure: Option<Failure>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     segment: Option<Segment>,
+    /// When that segment's first scrape was answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    segment_since: Option<Moment>,
     #[serde(default)]
     metrics: Vec<MetricSeries>,
 }
@@ -88,6 +91,9 @@ struct MetricSeries {
     window: Duration,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     latest: Option<Reading>,
+    /// When it last had a reading that can be believed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    last_usable: Option<Moment>,
     #[serde(default, skip_serializing_if = "Points::is_empty")]
     points: Points,
 }
@@ -155,6 +161,7 @@ impl ReplicaSeries {
                     kind: one.kind,
                     window: one.window,
                     latest: None,
+                    last_usable: None,
                     points: Points::default(),
                 }),
             }
@@ -169,12 +176,16 @@ impl ReplicaSeries {
         let continues = self.segment == Some(segment);
         let after_silence = self.answered.is_none_or(|answered| at.since(answered) > points::REACH);
         let mut usable = false;
-        self.segment = Some(segment);
+        if !continues {
+            (self.segment, self.segment_since) = (Some(segment), Some(at));
+        }
         self.answered = Some(at);
         self.failure = None;
         for known in &mut self.metrics {
             let reading = read(&known.metric, known.kind).checked(known.kind);
-            usable |= reading.is_usable();
+            if reading.is_usable() {
+                (usable, known.last_usable) = (true, Some(at));
+            }
             match reading {
                 Reading::Histogram { sum, count } => known.points.push(at, sum, count, continues, known.window),
                 Reading::Gauge(_) | Reading::Absent { .. } | Reading::Mismatch { .. } | Reading::Unusable { .. } => {
@@ -206,6 +217,18 @@ impl ReplicaSeries {
     /// When the replica last answered with at least one wanted metric.
     pub fn served(&self) -> Option<Moment> {
         self.served
+    }
+
+    /// Whether a scrape since this container's start has held a wanted metric: then the model is loaded.
+    pub fn has_served_in_segment(&self) -> bool {
+        self.served
+            .zip(self.segment_since)
+            .is_some_and(|(served, since)| served >= since)
+    }
+
+    /// When a metric last had a reading that can be believed.
+    pub fn last_usable(&self, metric: &str, kind: MetricKind) -> Option<Moment> {
+        self.find(metric, kind).and_then(|known| known.last_usable)
     }
 
     /// Since when the replica has answered all along, without a wanted metric; `None` when its newest answer had one.

@@ -44,7 +44,7 @@ pub fn dialable(pod: &Pod, rules: &Rules) -> Result<IpAddr, Refusal> {
     let text = text.ok_or(Refusal::NoAddress)?;
     let address = parse(text).ok_or_else(|| Refusal::Unreadable(text.chars().take(64).collect()))?;
     let host = pod.host_ip.as_deref().and_then(parse);
-    if host == Some(address) {
+    if pod.host_network || host == Some(address) {
         return Err(Refusal::HostNetwork);
     }
     match forbidden(address, rules) {
@@ -126,6 +126,15 @@ mod tests {
             let refusal = dialable(&pod("Running", pod_ip, host_ip), &rules).err();
             assert_eq!(refusal.map(|refusal| refusal.to_string()).as_deref(), problem, "{pod_ip}");
         }
+    }
+
+    #[test]
+    fn pod_on_its_nodes_network_is_not_dialled_under_any_of_its_addresses() {
+        let on_host = Pod {
+            host_network: true,
+            ..pod("Running", "10.9.0.2", "10.9.0.1")
+        };
+        assert_eq!(dialable(&on_host, &Rules::default()), Err(Refusal::HostNetwork));
     }
 
     #[test]

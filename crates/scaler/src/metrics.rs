@@ -23,6 +23,7 @@ type DurationBy = Family<[(&'static str, &'static str); 1], Histogram, fn() -> H
 pub struct Metrics {
     scrapes: By<2>,
     scrape_duration: Histogram,
+    rejected: Counter,
     calls: By<2>,
     call_duration: DurationBy,
     connections: By<1>,
@@ -54,6 +55,7 @@ impl Metrics {
         Self {
             scrapes: Family::default(),
             scrape_duration: Histogram::new([0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0]),
+            rejected: Counter::default(),
             calls: Family::default(),
             call_duration: Family::new_with_constructor(call_buckets),
             connections: Family::default(),
@@ -73,6 +75,8 @@ impl Metrics {
         registry.register("scrapes", help, self.scrapes.clone());
         let help = "Time from dialling a replica to its answer, or to giving up";
         registry.register_with_unit("scrape_duration", help, Unit::Seconds, self.scrape_duration.clone());
+        let help = "Lines of replicas' pages that could not be used, and series that came twice";
+        registry.register("rejected_lines", help, self.rejected.clone());
         let help = "Replicas that are not scraped because of a limit on targets";
         registry.register("targets_over_quota", help, self.over_quota.clone());
         let help = "1 while another replica of the scaler sees targets and this one sees none, else 0";
@@ -107,6 +111,11 @@ impl Metrics {
     pub fn scrape(&self, form: &'static str, outcome: &'static str, took: Duration) {
         self.scrapes.get_or_create(&[("form", form), ("outcome", outcome)]).inc();
         self.scrape_duration.observe(took.as_secs_f64());
+    }
+
+    /// Counts what a page held that could not be used.
+    pub fn rejected(&self, lines: usize) {
+        self.rejected.inc_by(u64::try_from(lines).unwrap_or(u64::MAX));
     }
 
     /// Counts one call.

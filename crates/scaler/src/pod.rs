@@ -3,9 +3,14 @@
 use std::borrow::Cow;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use keda_kaito_core::names::WORKSPACE_LABEL;
 use kube::core::{NamespaceResourceScope, ObjectMeta};
 use serde::Deserialize;
+
+/// A kubelet writes "not Ready" with a pod's first status, which takes it no longer than this; what it writes later is a loss.
+const FIRST_STATUS: SignedDuration = SignedDuration::from_secs(30);
 
 /// `metadata` keeps name, namespace, UID and resourceVersion.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -17,8 +22,10 @@ pub struct Pod {
     pub phase: Option<Box<str>>,
     pub pod_ip: Option<Box<str>>,
     pub host_ip: Option<Box<str>>,
-    /// The Ready condition.
+    /// The Ready condition; a pod that nobody has started yet has not been Ready since it was made.
     pub ready: Option<Ready>,
+    /// It shares its node's network, whatever its address says.
+    pub host_network: bool,
     /// Differs between any two starts of any of its containers: their samples have nothing in common.
     pub starts: u64,
 }
@@ -28,6 +35,8 @@ pub struct Ready {
     pub holds: bool,
     /// As the API server spells it.
     pub changed: Option<Box<str>>,
+    /// It held once: it does not since later than when the pod started.
+    pub lost: bool,
 }
 
 impl Pod {
@@ -48,6 +57,12 @@ impl Pod {
     pub fn ready_changed(&self) -> Option<&str> {
         self.ready.as_ref()?.changed.as_deref()
     }
+
+    /// Since when it says that it is not Ready, and whether it was before.
+    pub fn unready(&self) -> Option<(Timestamp, bool)> {
+        let ready = self.ready.as_ref().filter(|ready| !ready.holds)?;
+        Some((ready.changed.as_deref()?.parse().ok()?, ready.lost))
+    }
 }
 
 #[derive(Deserialize)]
@@ -55,7 +70,15 @@ struct Full {
     #[serde(default)]
     metadata: ObjectMeta,
     #[serde(default)]
+    spec: Spec,
+    #[serde(default)]
     status: Status,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Spec {
+    host_network: bool,
 }
 
 #[derive(Default, Deserialize)]
@@ -66,6 +89,7 @@ struct Status {
     pod_ip: Option<Box<str>>,
     #[serde(rename = "hostIP")]
     host_ip: Option<Box<str>>,
+    start_time: Option<Time>,
     conditions: Vec<Condition>,
     container_statuses: Vec<Container>,
 }
@@ -87,10 +111,33 @@ struct Container {
     container_id: Option<String>,
 }
 
+impl Ready {
+    fn of(condition: Condition, started: Option<&Time>) -> Self {
+        let holds = condition.status == "True";
+        let changed = condition.last_transition_time;
+        let at = changed.as_deref().and_then(|text| text.parse::<Timestamp>().ok());
+        let later = |(at, started): (Timestamp, &Time)| at.duration_since(started.0) > FIRST_STATUS;
+        Self {
+            lost: !holds && at.zip(started).is_some_and(later),
+            holds,
+            changed,
+        }
+    }
+}
+
 impl From<Full> for Pod {
     fn from(full: Full) -> Self {
-        let Full { metadata, status } = full;
-        let ready = status.conditions.into_iter().find(|condition| condition.type_ == "Ready");
+        let Full { metadata, spec, status } = full;
+        let condition = status.conditions.into_iter().find(|condition| condition.type_ == "Ready");
+        let started = status.start_time.as_ref().or(metadata.creation_timestamp.as_ref());
+        let ready = match condition {
+            Some(condition) => Some(Ready::of(condition, started)),
+            None => metadata.creation_timestamp.as_ref().map(|created| Ready {
+                holds: false,
+                changed: Some(created.0.to_string().into()),
+                lost: false,
+            }),
+        };
         let mut starts = DefaultHasher::new();
         status.container_statuses.hash(&mut starts);
         Self {
@@ -105,10 +152,8 @@ impl From<Full> for Pod {
             phase: status.phase,
             pod_ip: status.pod_ip,
             host_ip: status.host_ip,
-            ready: ready.map(|condition| Ready {
-                holds: condition.status == "True",
-                changed: condition.last_transition_time,
-            }),
+            ready,
+            host_network: spec.host_network,
             starts: starts.finish(),
         }
     }
@@ -168,6 +213,42 @@ mod tests {
         assert!(!pod(&json!({})).is_ready());
         assert_eq!(pod(&json!({})).workspace.as_deref(), Some("phi"));
         assert!(pod(&json!({})).metadata.labels.is_none());
+    }
+
+    #[test]
+    fn pod_that_was_ready_is_told_from_one_that_never_was() {
+        let with = |status: &str, changed: &str| {
+            pod(
+                &json!({"phase": "Running", "startTime": "2026-01-01T00:00:00Z", "conditions": [
+                    {"type": "Ready", "status": status, "lastTransitionTime": changed}
+                ]}),
+            )
+            .unready()
+        };
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        for (status, changed, expected) in [
+            ("True", "2026-01-01T00:09:00Z", None),
+            ("False", "2026-01-01T00:00:00Z", Some(false)),
+            ("False", "2026-01-01T00:00:30Z", Some(false)),
+            ("False", "2026-01-01T00:09:00Z", Some(true)),
+            // Its node is gone.
+            ("Unknown", "2026-01-01T00:09:00Z", Some(true)),
+        ] {
+            assert_eq!(
+                with(status, changed),
+                expected.map(|lost| (at(changed), lost)),
+                "{status} {changed}"
+            );
+        }
+        assert_eq!(with("False", "some day"), None);
+    }
+
+    #[test]
+    fn pod_that_no_kubelet_has_seen_is_not_ready_since_it_was_made() {
+        let made = json!({"metadata": {"name": "phi-0", "creationTimestamp": "2026-01-01T00:00:00Z"},
+            "status": {"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False"}]}});
+        let pod: Pod = serde_json::from_value(made).unwrap();
+        assert_eq!(pod.unready(), Some(("2026-01-01T00:00:00Z".parse().unwrap(), false)));
     }
 
     #[test]

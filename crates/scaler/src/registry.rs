@@ -38,7 +38,13 @@ pub enum AnswerError {
     TriggerUnknown { namespace: String, name: String },
     #[error("the replica count of InferenceSet {0} has not been confirmed by the API server for {1} s")]
     CountUnconfirmed(SetKey, u64),
-    #[error("the triggers of InferenceSet {0} name more than {max} different endpoints", max = set::MAX_ENDPOINTS)]
+    #[error("InferenceSet {0} has more than {max} triggers", max = set::MAX_TRIGGERS)]
+    TooManyTriggers(SetKey),
+    #[error(
+        "the triggers of InferenceSet {0} name more than {endpoints} different endpoints, or more than {metrics} metrics at one",
+        endpoints = set::MAX_ENDPOINTS,
+        metrics = set::MAX_WANTED
+    )]
     TooManyEndpoints(SetKey),
     #[error("this replica of the scaler sees no model pod while another one does")]
     Blind,
@@ -182,7 +188,11 @@ impl Registry {
         if state.object.is_none() {
             return Err(AnswerError::NotFound(key));
         }
-        let trigger = state.trigger(scaled_object, request).ok_or_else(unknown)?;
+        let left_out = || match state.too_many_triggers {
+            true => AnswerError::TooManyTriggers(key.clone()),
+            false => unknown(),
+        };
+        let trigger = state.trigger(scaled_object, request).ok_or_else(left_out)?;
         if unconfirmed > trigger.facts.count_lasts() {
             return Err(AnswerError::CountUnconfirmed(key, unconfirmed.as_secs()));
         }

@@ -27,7 +27,7 @@ pub fn no_answer(error: &AnswerError) -> Status {
     let message = error.to_string();
     match error {
         AnswerError::NotFound(_) => Status::not_found(message),
-        AnswerError::TooManyEndpoints(_) => Status::resource_exhausted(message),
+        AnswerError::TooManyEndpoints(_) | AnswerError::TooManyTriggers(_) => Status::resource_exhausted(message),
         AnswerError::Starting | AnswerError::TriggerUnknown { .. } | AnswerError::CountUnconfirmed(..) | AnswerError::Blind => {
             Status::unavailable(message)
         }

@@ -160,6 +160,20 @@ fn move_up_waits_for_capacity_that_has_never_served() {
 }
 
 #[test]
+fn scaler_that_has_just_restarted_waits_for_no_replica_that_was_lost_before() {
+    let restarted = |lost_ready: Option<u64>, unready: u64| {
+        let mut bed = waiting(2).serving(30.0).pending(9000);
+        bed.input.timing.process_started = ago(61);
+        (bed.last().lost_ready, bed.last().unready_since) = (lost_ready.map(ago), Some(ago(unready)));
+        bed.leaning(Lean::Up, 60).decide()
+    };
+    assert_eq!(restarted(Some(120), 120).desired, Some(3), "it crashed a moment before");
+    assert_eq!(restarted(None, 1801).desired, Some(3), "it never came up");
+    let loading = restarted(None, 300);
+    assert_eq!((loading.desired, loading.clamps), (Some(2), vec![Clamp::NewCapacity]));
+}
+
+#[test]
 fn lost_replica_counts_neither_way() {
     let lost = |value| {
         let mut bed = waiting(3).serving(value).serving(value).pending(5000);

@@ -40,9 +40,12 @@ fn unavailable(bed: &Bed) -> String {
 fn shape_that_we_do_not_compute_gets_the_exact_value() {
     let mut by_value = Bed::new(sum(10.0), 2).serving(3.0).serving(4.0);
     by_value.input.scale.metric_type = MetricType::Value;
+    let mut elsewhere = Bed::new(sum(10.0), 2).serving(3.0).serving(4.0);
+    elsewhere.input.scale.other_target = true;
     for (name, bed, value) in [
         ("sum", modified(sum(10.0), 2).serving(3.0).serving(4.0), 7.0),
         ("sum as Value", by_value, 7.0),
+        ("sum that scales something else", elsewhere, 7.0),
         ("mean", modified(average(), 2).serving(3.0).serving(4.0), 3.5),
         (
             "idle sum, without any window",

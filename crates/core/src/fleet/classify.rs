@@ -12,7 +12,7 @@ use crate::window::{Reading, ReplicaSeries};
 enum Voice {
     /// Fresh, with at least one of the wanted metrics.
     Clear,
-    /// Fresh, without any of them.
+    /// Fresh, without any of them since the container's start: the model is loading.
     WithoutMetric,
     None,
 }
@@ -57,9 +57,15 @@ fn class_of(view: &ReplicaView<'_>, metrics: &[(&str, MetricKind)], timing: &Tim
     }
     match (view.ready_since, voice) {
         (Some(_), Voice::Clear) => Class::Serving,
-        (Some(ready_since), Voice::None) => Class::Silent {
-            since: latest([Some(ready_since), view.series.answered(), Some(timing.process_started)]),
-        },
+        (Some(ready_since), Voice::None) => {
+            let usable = metrics
+                .iter()
+                .filter_map(|(metric, kind)| view.series.last_usable(metric, *kind));
+            let heard = usable.max().or_else(|| view.series.answered());
+            Class::Silent {
+                since: latest([Some(ready_since), heard, Some(timing.process_started)]),
+            }
+        }
         (ready_since, voice) => {
             let answering = ready_since.is_some() && matches!(voice, Voice::WithoutMetric);
             pending_or_lost(view, answering, timing, now)
@@ -71,13 +77,9 @@ fn pending_or_lost(view: &ReplicaView<'_>, answering: bool, timing: &Timing, now
     let served = view.series.served();
     // Time spent silent is not time spent pending.
     let bare_since = view.series.bare_since().filter(|_| answering);
-    let since = latest([
-        Some(view.created),
-        view.lost_ready,
-        served,
-        bare_since,
-        Some(timing.process_started),
-    ]);
+    // What the pod does not say may have ended a moment before this process looked.
+    let known_since = view.unready_since.filter(|_| !answering).unwrap_or(timing.process_started);
+    let since = latest([Some(view.created), view.lost_ready, served, bare_since, Some(known_since)]);
     if now.since(since) > timing.replica_deadline {
         return Class::Lost { since };
     }
@@ -111,10 +113,10 @@ fn heard(series: &ReplicaSeries, metrics: &[(&str, MetricKind)]) -> Voice {
     let absent = |reading: Option<&Reading>| matches!(reading, Some(Reading::Absent { .. }));
     if readings.clone().flatten().any(Reading::is_usable) {
         Voice::Clear
-    } else if readings.all(absent) {
+    } else if readings.all(absent) && !series.has_served_in_segment() {
         Voice::WithoutMetric
     } else {
-        // There, but not to be believed: as good as no sample.
+        // There, but not to be believed, or gone although the model is loaded: as good as no sample.
         Voice::None
     }
 }

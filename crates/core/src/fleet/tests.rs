@@ -119,7 +119,7 @@ fn replica_silent_for_long_is_not_given_up_with_its_first_answer() {
     let mut series = crate::window::ReplicaSeries::new(&crate::situation::wanted(&sum(10.0)));
     series.push(ago(8000), Segment::of("uid", 0, 0), |_, _| Reading::Gauge(3.0));
     for age in [40, 25, 10] {
-        series.push(ago(age), Segment::of("uid", 0, 0), |_, _| Reading::Absent { nearest: None });
+        series.push(ago(age), Segment::of("uid", 0, 1), |_, _| Reading::Absent { nearest: None });
     }
     view.series = Cow::Owned(series);
     let expected = Class::Pending {
@@ -131,10 +131,52 @@ fn replica_silent_for_long_is_not_given_up_with_its_first_answer() {
 }
 
 #[test]
+fn metric_that_vanishes_from_a_loaded_server_leaves_it_silent_and_never_lost() {
+    for wanted_gone in [true, false] {
+        let mut bed = one().serving(3.0);
+        bed.input.timing.process_started = ago(10_000);
+        let view = bed.last();
+        let mut series = crate::window::ReplicaSeries::new(&crate::situation::wanted(&sum(10.0)));
+        for age in (10..9000).rev().step_by(15) {
+            series.push(ago(age), Segment::of("uid", 0, 0), |metric, _| match metric {
+                // All gone, or only the one asked for.
+                _ if age < 3000 && (wanted_gone || metric == crate::families::WAITING) => Reading::Absent { nearest: None },
+                _ => Reading::Gauge(3.0),
+            });
+        }
+        view.series = Cow::Owned(series);
+        let [Class::Silent { since }] = classes(&bed)[..] else {
+            panic!("{:?}", classes(&bed));
+        };
+        assert!((2995..=3015).contains(&bed.input.now.since(since).as_secs()), "{since:?}");
+    }
+}
+
+#[test]
 fn deadline_does_not_run_before_this_process_watched() {
     let mut bed = one().pending(100_000);
     bed.input.timing.process_started = ago(1800);
     assert!(matches!(classes(&bed)[0], Class::Pending { .. }));
+}
+
+#[test]
+fn deadline_runs_from_what_the_pod_says_although_this_process_is_young() {
+    let after_restart = |unready: Option<u64>, lost: Option<u64>| {
+        let mut bed = one().pending(100_000);
+        bed.input.timing.process_started = ago(20);
+        (bed.last().unready_since, bed.last().lost_ready) = (unready.map(ago), lost.map(ago));
+        classes(&bed)[0]
+    };
+    let pending = |since, served| Class::Pending {
+        since: ago(since),
+        served,
+        answering: false,
+    };
+    assert_eq!(after_restart(Some(1801), None), Class::Lost { since: ago(1801) });
+    assert_eq!(after_restart(Some(1801), Some(1801)), Class::Lost { since: ago(1801) });
+    assert_eq!(after_restart(Some(600), None), pending(600, false));
+    assert_eq!(after_restart(Some(600), Some(600)), pending(600, true));
+    assert_eq!(after_restart(None, None), pending(20, false), "nothing says since when");
 }
 
 #[test]

@@ -109,6 +109,38 @@ fn metric_that_nobody_exposes_is_named_with_the_nearest_name() {
 }
 
 #[test]
+fn replica_that_has_long_lacked_one_metric_of_two_is_named() {
+    let policy = || {
+        policy(
+            vec![gauge(WAITING, 10.0, 4.0), histogram(QUEUE_TIME, 300, 30.0, 1.0)],
+            Combine::And,
+        )
+    };
+    let lacking = |ready: u64| {
+        let mut bed = Bed::new(policy(), 2).serving(5.0).replica(|metric, kind| match kind {
+            MetricKind::Histogram => Reading::Absent { nearest: None },
+            MetricKind::Gauge => Reading::Gauge(if metric == WAITING { 5.0 } else { 0.0 }),
+        });
+        bed.last().ready_since = Some(ago(ready));
+        let warnings = bed.decide().warnings;
+        warnings
+            .into_iter()
+            .filter(|warning| warning.reason == WarningReason::ReplicaSilent)
+            .collect::<Vec<_>>()
+    };
+    let [warning] = &lacking(300)[..] else {
+        panic!("{:?}", lacking(300))
+    };
+    assert_eq!(
+        warning.message,
+        format!(
+            "replica \"ws-1\" is without metric {QUEUE_TIME:?} for 5 minutes or longer, which keeps replicas from being removed"
+        )
+    );
+    assert_eq!(lacking(299), []);
+}
+
+#[test]
 fn narrow_band_is_named_with_its_metric() {
     let trigger = policy(
         vec![gauge(WAITING, 10.0, 5.0), gauge("vllm:kv_cache_usage_perc", 0.8, 0.5)],

@@ -47,6 +47,7 @@ pub(super) fn of(situation: &Situation<'_, '_>) -> Vec<Warning> {
     ];
     let mut warnings: Vec<_> = all.into_iter().flatten().collect();
     warnings.extend(not_found(situation));
+    warnings.extend(partly_missing(situation));
     warnings.extend(narrow_bands(situation));
     warnings
 }
@@ -126,6 +127,29 @@ fn not_found(situation: &Situation<'_, '_>) -> impl Iterator<Item = Warning> {
             let message = format!("no Ready replica exposes metric {metric:?}{hint}");
             warning(WarningReason::MetricNotFound, message)
         })
+    })
+}
+
+/// Metrics that some serving replicas have not had for long while others have: no move down is made without them.
+fn partly_missing(situation: &Situation<'_, '_>) -> impl Iterator<Item = Warning> {
+    let (now, started) = (situation.now, situation.timing.process_started);
+    metrics_of(situation.trigger).into_iter().filter_map(move |(metric, kind)| {
+        let serving = |member: &&Member<'_, '_>| member.class == Class::Serving;
+        let (with, without): (Vec<_>, Vec<_>) = situation
+            .fleet
+            .members
+            .iter()
+            .filter(serving)
+            .partition(|member| member.view.series.reading(metric, kind).is_some_and(Reading::is_usable));
+        let long = |member: &&Member<'_, '_>| {
+            let since = member.view.series.last_usable(metric, kind).max(member.view.ready_since);
+            since.is_some_and(|since| now.since(since.max(started)) >= SILENT_FOR)
+        };
+        let without: Vec<_> = without.into_iter().filter(long).collect();
+        let names = names(&without).filter(|_| !with.is_empty())?;
+        let message =
+            format!("{names} without metric {metric:?} for 5 minutes or longer, which keeps replicas from being removed");
+        Some(warning(WarningReason::ReplicaSilent, message))
     })
 }
 

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::TICK;
 use crate::moment::Moment;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Trouble {
     /// Scrapes of one replica fail.
     ScrapesFail,
@@ -19,6 +19,14 @@ pub(super) enum Trouble {
     NothingStarts,
     /// One replica answers without the metrics.
     WithoutMetrics,
+    /// One replica's gauges are gone, its histograms stay.
+    GaugesVanish,
+    /// One replica's gauges are no numbers.
+    NotANumber,
+    /// One replica is gone with its Workspace at once, and KAITO makes another.
+    Evicted,
+    /// What objects say happened now is a quarter of an hour off: behind for even victims, ahead for odd ones.
+    ClockStep,
     /// KEDA cannot reach the scaler.
     KedaCutOff,
     ScalerRestart,
@@ -26,6 +34,8 @@ pub(super) enum Trouble {
     /// status.replicas does not follow.
     StatusStuck,
 }
+
+const STEP: Duration = Duration::from_secs(15 * 60);
 
 /// One trouble over a time; `victim` picks a replica.
 #[derive(Clone, Copy, Debug)]
@@ -45,13 +55,28 @@ impl Fault {
         self.from.plus(self.duration)
     }
 
-    /// Whether a scrape of the replica at `index` fails.
-    pub(super) fn silences(&self, index: usize) -> bool {
-        self.trouble == Trouble::Outage || self.hits(Trouble::ScrapesFail, index)
+    /// Whether a scrape of the replica at `index` of `count` fails: timed out, refused, with status 500, cut short.
+    pub(super) fn silences(&self, index: usize, count: usize) -> bool {
+        self.trouble == Trouble::Outage || self.hits(Trouble::ScrapesFail, index, count)
     }
 
-    pub(super) fn hits(&self, trouble: Trouble, index: usize) -> bool {
-        self.trouble == trouble && self.victim == index
+    pub(super) fn hits(&self, trouble: Trouble, index: usize, count: usize) -> bool {
+        self.trouble == trouble && self.victim % count.max(1) == index
+    }
+
+    pub(super) fn evicts(&self, now: Moment) -> bool {
+        self.trouble == Trouble::Evicted && now.since(self.from) < TICK
+    }
+
+    /// When objects say that something at `at` happened.
+    pub(super) fn told(&self, at: Moment) -> Moment {
+        if self.trouble != Trouble::ClockStep || !self.covers(at) {
+            return at;
+        }
+        match self.victim % 2 {
+            0 => at.minus(STEP),
+            _ => at.plus(STEP),
+        }
     }
 
     pub(super) fn cuts_keda_off(&self) -> bool {
@@ -83,8 +108,13 @@ pub(super) fn faults(start: Moment) -> impl Strategy<Value = Vec<Fault>> {
         1 => Just(Trouble::ScalerRestart),
         1 => Just(Trouble::HpaRestart),
         1 => Just(Trouble::StatusStuck),
+        1 => Just(Trouble::GaugesVanish),
+        1 => Just(Trouble::NotANumber),
+        1 => Just(Trouble::Evicted),
+        1 => Just(Trouble::ClockStep),
     ];
-    let fault = (trouble, 0_u64..3600, 10_u64..1800, 0_usize..6).prop_map(move |(trouble, from, duration, victim)| Fault {
+    let duration = prop_oneof![4 => 10_u64..1800, 1 => 1800_u64..5400];
+    let fault = (trouble, 0_u64..3600, duration, 0_usize..6).prop_map(move |(trouble, from, duration, victim)| Fault {
         trouble,
         from: start.plus(Duration::from_secs(from)),
         duration: Duration::from_secs(duration),

@@ -73,9 +73,15 @@ impl Kaito {
     }
 
     pub(super) fn live(&mut self, now: Moment, setting: &Setting, load: f64, faults: &[Fault]) {
+        for fault in faults.iter().filter(|fault| fault.evicts(now)) {
+            if !self.pods.is_empty() {
+                self.pods.remove(fault.victim % self.pods.len());
+            }
+        }
         self.follow_spec(now, setting, faults);
+        let count = self.pods.len();
         for (index, pod) in self.pods.iter_mut().enumerate() {
-            pod.live(now, setting.cold_start, index, faults);
+            pod.live(now, setting.cold_start, (index, count), faults);
         }
         let n_ready = self.pods.iter().filter(|pod| pod.takes_load()).count();
         for pod in &mut self.pods {
@@ -120,6 +126,12 @@ impl Kaito {
 }
 
 impl Pod {
+    /// Since when its Ready condition says no, as a kubelet writes it.
+    pub(super) fn unready_since(&self) -> Option<Moment> {
+        let since = self.lost_ready.unwrap_or(self.created);
+        self.ready_since.is_none().then_some(since)
+    }
+
     pub(super) fn takes_load(&self) -> bool {
         self.ready_since.is_some() && self.removed.is_none()
     }
@@ -130,9 +142,11 @@ impl Pod {
         [self.ready_since, self.lost_ready, self.removed].iter().flatten().any(lately)
     }
 
-    fn live(&mut self, now: Moment, cold_start: Duration, index: usize, faults: &[Fault]) {
+    fn live(&mut self, now: Moment, cold_start: Duration, (index, count): (usize, usize), faults: &[Fault]) {
         let has = |trouble| faults.iter().any(|fault: &Fault| fault.trouble == trouble);
-        if faults.iter().any(|fault| fault.hits(Trouble::CrashLoop, index)) && now.since(self.started) > Duration::from_secs(90) {
+        if faults.iter().any(|fault| fault.hits(Trouble::CrashLoop, index, count))
+            && now.since(self.started) > Duration::from_secs(90)
+        {
             if self.ready_since.take().is_some() {
                 self.lost_ready = Some(now);
             }

@@ -166,6 +166,25 @@ fn replica_long_silent_and_then_bare_is_not_given_up_at_once() {
 }
 
 #[test]
+fn replica_whose_metrics_vanish_while_it_serves_is_not_taken_for_one_that_loads() {
+    // Shrunk: after half an hour its share of the load counted as nothing.
+    let mut world = World::new(Setting::simple(10.0), 11.0);
+    world.faults = vec![Fault {
+        trouble: Trouble::GaugesVanish,
+        from: world.now.plus(Duration::from_secs(600)),
+        duration: 2 * hour(),
+        victim: 0,
+    }];
+    world.run(2 * 3600);
+    assert!(
+        world.moves.is_empty() && world.wrong.is_empty(),
+        "{:?} {}",
+        world.wrong,
+        world.why()
+    );
+}
+
+#[test]
 fn lull_shorter_than_the_window_removes_nothing() {
     for proof in [Proof::EverySample, Proof::NoGap] {
         for setting in settings(proof) {

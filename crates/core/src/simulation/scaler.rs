@@ -19,6 +19,8 @@ pub(super) struct Scaler {
     started: Moment,
     series: BTreeMap<String, ReplicaSeries>,
     pub(super) history: History,
+    /// What was wrong with clocks at any time.
+    told: Vec<Fault>,
 }
 
 impl Setting {
@@ -40,45 +42,66 @@ impl Scaler {
             started: now,
             series: BTreeMap::new(),
             history: History::default(),
+            told: Vec::new(),
         }
     }
 
     pub(super) fn round(&mut self, now: Moment, setting: &Setting, kaito: &Kaito, faults: &[Fault]) {
+        for fault in faults.iter().filter(|fault| fault.trouble == Trouble::ClockStep) {
+            if !self.told.iter().any(|known| known.from == fault.from) {
+                self.told.push(*fault);
+            }
+        }
         self.series.retain(|name, _| kaito.pods.iter().any(|pod| pod.name == *name));
+        let count = kaito.pods.len();
         for (index, pod) in kaito.pods.iter().enumerate() {
             let Some(ready_since) = pod.ready_since else { continue };
             let series = self
                 .series
                 .entry(pod.name.clone())
                 .or_insert_with(|| ReplicaSeries::new(&wanted(&setting.trigger)));
-            if faults.iter().any(|fault| fault.silences(index)) {
+            if faults.iter().any(|fault| fault.silences(index, count)) {
                 series.push_failure(now, "timed out");
                 continue;
             }
-            let absent = faults.iter().any(|fault| fault.hits(Trouble::WithoutMetrics, index));
+            let suffers = |trouble| faults.iter().any(|fault| fault.hits(trouble, index, count));
+            let (absent, not_a_number) = (suffers(Trouble::WithoutMetrics), suffers(Trouble::NotANumber));
+            let no_gauges = suffers(Trouble::GaugesVanish);
             let segment = Segment::of(&pod.name, ready_since.millis(), pod.started.millis());
-            series.push(now, segment, |metric, kind| {
-                if absent {
-                    Reading::Absent { nearest: None }
-                } else {
-                    read(pod, metric, kind)
-                }
+            series.push(now, segment, |metric, kind| match kind {
+                _ if absent => Reading::Absent { nearest: None },
+                MetricKind::Gauge if no_gauges => Reading::Absent { nearest: None },
+                MetricKind::Gauge if not_a_number => Reading::Gauge(f64::NAN),
+                MetricKind::Gauge | MetricKind::Histogram => read(pod, metric, kind),
             });
         }
-        self.history = self.ask(now, setting, kaito, next_history);
+        self.history = self.ask(now, setting, kaito, &self.told, next_history);
     }
 
     pub(super) fn decide(&self, now: Moment, setting: &Setting, kaito: &Kaito) -> DecisionRecord {
-        self.ask(now, setting, kaito, decide)
+        self.ask(now, setting, kaito, &self.told, decide)
     }
 
-    fn ask<T>(&self, now: Moment, setting: &Setting, kaito: &Kaito, question: impl Fn(&DecisionInput<'_>) -> T) -> T {
+    fn ask<T>(
+        &self,
+        now: Moment,
+        setting: &Setting,
+        kaito: &Kaito,
+        clocks: &[Fault],
+        question: impl Fn(&DecisionInput<'_>) -> T,
+    ) -> T {
+        let told = |at: Moment| clocks.iter().fold(at, |at, fault| fault.told(at)).min(now);
+        // What this process saw itself it knows by its own clock.
+        let lost_ready = |pod: &Pod| pod.lost_ready.map(|at| if at >= self.started { at } else { told(at) });
         let view = |pod: &'_ Pod| ReplicaView {
             workspace: Cow::Owned(pod.name.clone()),
-            created: pod.created,
+            created: told(pod.created),
             terminating: pod.removed.is_some(),
-            ready_since: pod.ready_since,
-            lost_ready: pod.lost_ready,
+            ready_since: pod
+                .ready_since
+                .map(|at| told(at).max(lost_ready(pod).unwrap_or(Moment::from_secs(0)))),
+            lost_ready: lost_ready(pod),
+            unready_since: pod.unready_since().map(told),
             series: self.series.get(&pod.name).map_or_else(Cow::default, Cow::Borrowed),
         };
         question(&DecisionInput {

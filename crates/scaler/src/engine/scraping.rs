@@ -1,5 +1,8 @@
 //! Scrapes in their own tasks: one job out, one outcome back.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -78,6 +81,9 @@ impl Engine {
             Err(error) => (job.form, error.category()),
         };
         self.config.metrics.scrape(form_name(form), word, took);
+        if let Ok(sample) = &result {
+            self.config.metrics.rejected(sample.rejected);
+        }
         if let Err(error) = &result {
             tracing::debug!(set = %key, address = %job.address, %error, "scrape failed");
         }
@@ -96,6 +102,7 @@ async fn run(key: SetKey, job: Job, guard: Guard, clock: Clock) -> Outcome {
     let result = result.map(|scraped| Sample {
         readings: scraped.readings(&job.page),
         form: scraped.form,
+        rejected: scraped.exposition.rejected + scraped.exposition.duplicates,
         at: clock.at(scraped.at),
     });
     Outcome {

@@ -34,9 +34,19 @@ pub struct PodView {
     pub address: Result<IpAddr, Refusal>,
     /// Absent while the pod is not Running and Ready.
     pub ready_since: Option<Moment>,
+    /// What its Ready condition says while it does not hold.
+    unready: Option<Unready>,
     pub segment: Segment,
     /// As the API server spells the last change of Ready: tells two Ready periods apart.
     ready_changed: Option<Box<str>>,
+}
+
+/// A Ready condition that does not hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Unready {
+    since: Moment,
+    /// It held before.
+    lost: bool,
 }
 
 /// Times and rules that reading objects needs.
@@ -69,12 +79,20 @@ impl Replica {
         }
         self.terminating = workspace.metadata.deletion_timestamp.is_some();
         let before = self.pod.take();
-        let after = pod.map(|pod| PodView::of(pod, before.as_ref(), reader));
+        let mut after = pod.map(|pod| PodView::of(pod, before.as_ref(), reader));
+        if let Some(ready_since) = after.as_mut().and_then(|pod| pod.ready_since.as_mut()) {
+            // What was seen to end before did not begin earlier, whatever a node's clock says.
+            *ready_since = self.lost_ready.map_or(*ready_since, |lost| lost.max(*ready_since));
+        }
         let was_ready = before.as_ref().is_some_and(|pod| pod.ready_since.is_some());
         let same_pod = before.as_ref().map(|pod| &pod.uid) == after.as_ref().map(|pod| &pod.uid);
         let is_ready = after.as_ref().is_some_and(|pod| pod.ready_since.is_some());
         if was_ready && !(is_ready && same_pod) {
             self.lost_ready = Some(reader.now);
+        } else if self.lost_ready.is_none() {
+            // Lost before this process watched, or between two looks.
+            let unready = after.as_ref().and_then(|pod| pod.unready);
+            self.lost_ready = unready.filter(|unready| unready.lost).map(|unready| unready.since);
         }
         self.pod = after;
     }
@@ -87,6 +105,7 @@ impl Replica {
             terminating: self.terminating,
             ready_since: self.pod.as_ref().and_then(|pod| pod.ready_since),
             lost_ready: self.lost_ready,
+            unready_since: self.pod.as_ref().and_then(|pod| pod.unready).map(|unready| unready.since),
             series: self
                 .targets
                 .get(target)
@@ -116,6 +135,10 @@ impl PodView {
             ),
             uid,
             ready_since,
+            unready: pod.unready().map(|(since, lost)| Unready {
+                since: reader.clock.past(since, reader.now),
+                lost,
+            }),
             ready_changed: changed,
         }
     }
@@ -166,7 +189,7 @@ mod tests {
             serde_json::from_value(json!({
                 "metadata": {"name": "phi-abcde-0", "uid": uid},
                 "status": {
-                    "phase": "Running", "podIP": "10.0.0.7", "hostIP": "10.9.0.1",
+                    "phase": "Running", "startTime": "2026-01-01T00:00:20Z", "podIP": "10.0.0.7", "hostIP": "10.9.0.1",
                     "conditions": [{"type": "Ready", "status": status, "lastTransitionTime": changed}],
                     "containerStatuses": [{"name": "phi", "restartCount": restarts, "containerID": "c"}]
                 }
@@ -206,6 +229,31 @@ mod tests {
         );
         replica.update(&workspace(), None, &bed.at(130));
         assert_eq!(replica.lost_ready, Some(Moment::from_secs(120)));
+    }
+
+    #[test]
+    fn what_a_pod_lost_before_this_process_watched_is_taken_from_its_condition() {
+        let bed = Bed::new();
+        let lost = Replica::new(&workspace(), Some(&pod("a", false, "2026-01-01T00:05:00Z", 0)), &bed.at(900));
+        assert_eq!(lost.lost_ready, Some(Moment::from_secs(300)));
+        assert_eq!(lost.view("phi-abcde", 0).unready_since, Some(Moment::from_secs(300)));
+        let never = Replica::new(&workspace(), Some(&pod("a", false, "2026-01-01T00:00:20Z", 0)), &bed.at(900));
+        assert_eq!(never.lost_ready, None);
+        assert_eq!(never.view("phi-abcde", 0).unready_since, Some(Moment::from_secs(20)));
+        let ready = Replica::new(&workspace(), Some(&pod("a", true, "2026-01-01T00:05:00Z", 0)), &bed.at(900));
+        assert_eq!((ready.lost_ready, ready.view("phi-abcde", 0).unready_since), (None, None));
+        let nobody = Replica::new(&workspace(), None, &bed.at(900));
+        assert_eq!(nobody.view("phi-abcde", 0).unready_since, None, "nothing says since when");
+    }
+
+    #[test]
+    fn ready_period_does_not_begin_before_the_loss_that_was_seen() {
+        let bed = Bed::new();
+        let mut replica = Replica::new(&workspace(), Some(&pod("a", true, "2026-01-01T00:01:00Z", 0)), &bed.at(60));
+        replica.update(&workspace(), Some(&pod("a", false, "2026-01-01T00:02:00Z", 0)), &bed.at(200));
+        // The node's clock is behind ours.
+        replica.update(&workspace(), Some(&pod("a", true, "2026-01-01T00:02:30Z", 0)), &bed.at(230));
+        assert_eq!(ready_since(&replica), Some(200));
     }
 
     #[test]

@@ -23,12 +23,21 @@ use crate::workspace::Workspace;
 /// Endpoints by which the replicas of one InferenceSet may be asked.
 pub const MAX_ENDPOINTS: usize = 4;
 
+/// Triggers about one InferenceSet; each costs a decision per round.
+pub const MAX_TRIGGERS: usize = 32;
+
+/// Metrics read at one endpoint: they are named in the request, and kept for every replica.
+pub const MAX_WANTED: usize = 64;
+
 /// See the module.
 #[derive(Debug, Default)]
 pub struct SetState {
     /// Absent while there is no InferenceSet of that name.
     pub object: Option<ObjectFacts>,
+    /// At most [`MAX_TRIGGERS`].
     pub triggers: Vec<TriggerState>,
+    /// Some triggers are left out.
+    pub too_many_triggers: bool,
     pub replicas: BTreeMap<String, Replica>,
     /// Of the last round.
     pub summary: Summary,
@@ -47,7 +56,7 @@ pub struct ObjectFacts {
 #[derive(Debug)]
 pub struct TriggerState {
     pub facts: TriggerFacts,
-    /// Which page answers it; none when there are too many.
+    /// Which page answers it; none when there are too many, or too much is on it.
     page: Option<usize>,
     history: History,
 }
@@ -102,7 +111,8 @@ impl SetState {
     /// A trigger that asks the same as before keeps its history, whatever its bounds are now.
     fn refresh_triggers(&mut self, triggers: Vec<TriggerFacts>) {
         let mut before = std::mem::take(&mut self.triggers);
-        for facts in triggers {
+        self.too_many_triggers = triggers.len() > MAX_TRIGGERS;
+        for facts in triggers.into_iter().take(MAX_TRIGGERS) {
             let same = |known: &TriggerState| known.facts.answers(&facts.scaled_object, &facts.request);
             let history = before.iter().position(same).map(|index| before.swap_remove(index).history);
             self.triggers.push(TriggerState {
@@ -127,8 +137,11 @@ impl SetState {
                 })
             });
             if let Some((_, list)) = trigger.page.and_then(|page| asked.get_mut(page)) {
-                for one in wanted(&request.aggregation) {
-                    merge(list, one);
+                let merged = wanted(&request.aggregation).into_iter().fold(list.clone(), merge);
+                if merged.len() <= MAX_WANTED {
+                    *list = merged;
+                } else {
+                    trigger.page = None;
                 }
             }
         }
@@ -288,7 +301,7 @@ impl SetState {
 }
 
 /// Of one metric wanted twice the longer window counts.
-fn merge(list: &mut Vec<Wanted>, one: Wanted) {
+fn merge(mut list: Vec<Wanted>, one: Wanted) -> Vec<Wanted> {
     match list
         .iter_mut()
         .find(|known| known.metric == one.metric && known.kind == one.kind)
@@ -296,6 +309,7 @@ fn merge(list: &mut Vec<Wanted>, one: Wanted) {
         Some(known) => known.window = known.window.max(one.window),
         None => list.push(one),
     }
+    list
 }
 
 #[cfg(test)]

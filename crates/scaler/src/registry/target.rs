@@ -47,6 +47,8 @@ pub struct Sample {
     /// In the order of the page's wanted metrics.
     pub readings: Vec<Reading>,
     pub form: Option<Form>,
+    /// Lines of the page that could not be used, and series that came twice.
+    pub rejected: usize,
     pub at: Moment,
 }
 

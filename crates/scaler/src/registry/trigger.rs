@@ -4,8 +4,9 @@
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use keda_kaito_core::crd::{ScaledObject, ScalingRules, Trigger};
+use keda_kaito_core::crd::{ScaleTargetRef, ScaledObject, ScalingRules, Trigger};
 use keda_kaito_core::hpa::Tolerance;
+use keda_kaito_core::names::{INFERENCE_SET_KIND, KAITO_GROUP};
 use keda_kaito_core::record::{MetricType, Scale};
 use keda_kaito_core::trigger::{Aggregation, TriggerRequest, decode, is_ours};
 use kube::ResourceExt;
@@ -25,6 +26,8 @@ pub struct TriggerFacts {
     pub tolerance: Tolerance,
     pub metric_type: MetricType,
     pub scaling_modifiers: bool,
+    /// The ScaledObject scales something else than the InferenceSet.
+    pub other_target: bool,
     pub up_window: Duration,
     pub down_window: Duration,
 }
@@ -69,6 +72,7 @@ fn facts(object: &ScaledObject, trigger: &Trigger, request: TriggerRequest, rule
     TriggerFacts {
         scaled_object: object.name_any(),
         tolerance: tolerance(&request, up, down, rules),
+        other_target: scales_another(&object.spec.scale_target_ref, &request),
         request,
         min_replicas: count(object.spec.min_replica_count, 0),
         max_replicas: count(object.spec.max_replica_count, 100),
@@ -80,6 +84,14 @@ fn facts(object: &ScaledObject, trigger: &Trigger, request: TriggerRequest, rule
         up_window: window(up).unwrap_or_default(),
         down_window: window(down).unwrap_or(DOWN_WINDOW),
     }
+}
+
+/// Whether the HPA's counts are not the InferenceSet's. Without a kind KEDA means a Deployment.
+fn scales_another(target: &ScaleTargetRef, request: &TriggerRequest) -> bool {
+    let group = target.api_version.as_deref().unwrap_or_default();
+    let is_kaito = group.split_once('/').is_some_and(|(group, _)| group == KAITO_GROUP);
+    let is_set = is_kaito && target.kind.as_deref() == Some(INFERENCE_SET_KIND);
+    !(is_set && target.name == request.inference_set_name)
 }
 
 /// What the trigger says is in force, else what the ScaledObject asks for where the cluster keeps it, else the default.
@@ -146,6 +158,7 @@ impl TriggerFacts {
             tolerance: self.tolerance,
             metric_type: self.metric_type,
             scaling_modifiers: self.scaling_modifiers,
+            other_target: self.other_target,
             down_window: self.down_window,
         }
     }
@@ -174,6 +187,9 @@ mod tests {
     }
 
     fn object(spec: &Value) -> ScaledObject {
+        let mut spec = spec.clone();
+        let target = json!({"apiVersion": "kaito.sh/v1beta1", "kind": "InferenceSet", "name": "phi"});
+        spec.as_object_mut().unwrap().entry("scaleTargetRef").or_insert(target);
         serde_json::from_value(json!({"metadata": {"name": "phi", "namespace": "ns"}, "spec": spec})).unwrap()
     }
 
@@ -194,7 +210,7 @@ mod tests {
         assert_eq!(facts.tolerance, Tolerance { up: 0.1, down: 0.1 });
         assert_eq!((facts.up_window, facts.down_window), (Duration::ZERO, DOWN_WINDOW));
         assert_eq!(facts.metric_type, MetricType::AverageValue);
-        assert!(!facts.scaling_modifiers);
+        assert!(!facts.scaling_modifiers && !facts.other_target);
         assert_eq!(facts.count_lasts(), Duration::from_secs(150));
     }
 
@@ -240,6 +256,35 @@ mod tests {
             {"type": "external", "metadata": broken}
         ]});
         assert!(triggers_of(&object(&spec), &rules()).is_empty());
+    }
+
+    #[test]
+    fn counts_are_the_hpas_only_where_the_inference_set_itself_is_scaled() {
+        for (target, other) in [
+            (
+                json!({"apiVersion": "kaito.sh/v1alpha1", "kind": "InferenceSet", "name": "phi"}),
+                false,
+            ),
+            (
+                json!({"apiVersion": "kaito.sh/v1beta1", "kind": "InferenceSet", "name": "llama"}),
+                true,
+            ),
+            (
+                json!({"apiVersion": "kaito.sh/v1beta1", "kind": "Workspace", "name": "phi"}),
+                true,
+            ),
+            (
+                json!({"apiVersion": "example.test/v1", "kind": "InferenceSet", "name": "phi"}),
+                true,
+            ),
+            (json!({"kind": "InferenceSet", "name": "phi"}), true),
+            (json!({"name": "phi"}), true),
+        ] {
+            let spec = json!({"scaleTargetRef": target, "triggers": [{"type": "external", "metadata": metadata()}]});
+            let facts = one(&spec);
+            assert_eq!(facts.other_target, other, "{target}");
+            assert_eq!(facts.scale(2, 2).other_target, other);
+        }
     }
 
     #[test]

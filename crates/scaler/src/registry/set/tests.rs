@@ -1,5 +1,7 @@
 use keda_kaito_core::crd::ScaledObject;
+use keda_kaito_core::policy::{Combine, MetricKind, MetricRule, ScalingPolicy};
 use keda_kaito_core::record::{Answer, WarningReason};
+use keda_kaito_core::trigger::{Aggregation, DesiredReplicas, decode, encode};
 use keda_kaito_core::window::Reading;
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -59,6 +61,7 @@ impl Bed {
         let sample = Sample {
             readings,
             form: Some(Form::Filtered),
+            rejected: 0,
             at: self.now(),
         };
         self.state.finish(job, Ok(sample), self.now());
@@ -73,7 +76,8 @@ impl Bed {
 fn objects(uid: &str, replicas: u32, triggers: &[Value], workspaces: &[(&str, &str)]) -> Objects {
     let scaled_object: ScaledObject = serde_json::from_value(json!({
         "metadata": {"name": "phi", "namespace": "ns"},
-        "spec": {"minReplicaCount": 1, "maxReplicaCount": 5, "triggers": triggers}
+        "spec": {"scaleTargetRef": {"apiVersion": "kaito.sh/v1beta1", "kind": "InferenceSet", "name": "phi"},
+        "minReplicaCount": 1, "maxReplicaCount": 5, "triggers": triggers}
     }))
     .unwrap();
     let rules = TriggerRules {
@@ -128,6 +132,40 @@ fn trigger(more: &Value) -> Value {
         .unwrap()
         .append(&mut more.as_object().unwrap().clone());
     json!({"type": "external", "metadata": metadata})
+}
+
+/// A policy about sixteen metrics that no other `number` names.
+fn policy_of_sixteen(number: u32) -> Value {
+    let rule = |index| MetricRule {
+        name: format!("own:metric_{number}_{index}"),
+        kind: MetricKind::Gauge,
+        up_threshold: 2.0,
+        down_threshold: 1.0,
+        window: Duration::ZERO,
+    };
+    let policy = ScalingPolicy {
+        metrics: (0..16).map(rule).collect(),
+        combine: Combine::And,
+        evaluation_window: Duration::from_secs(60),
+        scale_up_cooldown: Duration::from_secs(60),
+        scale_down_cooldown: Duration::from_secs(60),
+    };
+    let plain = [
+        ("inferenceSetName", "phi"),
+        ("inferenceSetNamespace", "ns"),
+        ("threshold", "1"),
+    ];
+    let request = TriggerRequest {
+        aggregation: Aggregation::DesiredReplicas(Box::new(DesiredReplicas {
+            policy,
+            min_replicas: 1,
+            max_replicas: 5,
+            scale_up_tolerance: None,
+            scale_down_tolerance: None,
+        })),
+        ..decode(plain, &[80]).unwrap()
+    };
+    json!({"type": "external", "metadata": encode(&request)})
 }
 
 fn plain(replicas: u32, workspaces: &[(&str, &str)]) -> Objects {
@@ -245,6 +283,32 @@ fn every_endpoint_is_a_target_and_more_than_four_are_too_many() {
 }
 
 #[test]
+fn triggers_and_metrics_of_one_inference_set_are_limited() {
+    let mut bed = Bed::new();
+    let triggers: Vec<_> = (0..40)
+        .map(|index| trigger(&json!({"threshold": format!("{}", 10 + index)})))
+        .collect();
+    bed.refresh(objects("u1", 1, &triggers[..MAX_TRIGGERS], &[("phi-a", "p1")]));
+    assert!(!bed.state.too_many_triggers);
+    bed.refresh(objects("u1", 1, &triggers, &[("phi-a", "p1")]));
+    assert!(bed.state.too_many_triggers);
+    assert_eq!(bed.state.triggers.len(), MAX_TRIGGERS);
+
+    let triggers: Vec<_> = (0..5).map(policy_of_sixteen).collect();
+    bed.refresh(objects("u1", 1, &triggers, &[("phi-a", "p1")]));
+    let answered = |trigger: &TriggerState| bed.state.input(trigger, &bed.timing, bed.now()).is_some();
+    let answered: Vec<_> = bed.state.triggers.iter().map(answered).collect();
+    assert_eq!(
+        answered,
+        [true, true, true, false, false],
+        "16 each, and the two that are always read"
+    );
+    let id = bed.state.scrapeable().next().unwrap();
+    let job = bed.state.job(id, bed.now()).unwrap();
+    assert_eq!(job.page.wanted.len(), 3 * 16 + 2);
+}
+
+#[test]
 fn endpoint_that_stays_keeps_its_samples_when_another_goes() {
     let mut bed = Bed::new();
     let triggers = [trigger(&json!({"metricPort": "8000"})), trigger(&json!({}))];
@@ -300,6 +364,7 @@ fn missing_metric_is_looked_for_on_the_whole_page_once_and_its_hint_stays() {
         let sample = Sample {
             readings,
             form: Some(if job.for_hint { Form::Full } else { Form::Filtered }),
+            rejected: 0,
             at: bed.now(),
         };
         let asked = (job.form, job.for_hint);
