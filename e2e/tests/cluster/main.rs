@@ -4,6 +4,7 @@
 mod admission;
 mod bounds;
 mod by_hand;
+mod capacity;
 mod complaints;
 mod faults;
 mod first_step;
