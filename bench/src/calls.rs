@@ -10,18 +10,17 @@ use anyhow::{Context, Result};
 use hyper_util::rt::TokioIo;
 use keda_kaito_core::crd::ScaledObject;
 use keda_kaito_core::names;
-use keda_kaito_e2e::bed::Bed;
-use keda_kaito_e2e::cases::objects::Kind;
 use keda_kaito_externalscaler::external_scaler_client::ExternalScalerClient;
 use keda_kaito_externalscaler::{GetMetricsRequest, ScaledObjectRef};
-use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::ClientConfig;
+use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tokio_rustls::TlsConnector;
 use tonic::transport::{Channel, Endpoint};
+
+use crate::rounds::quantile;
 
 const CONNECTIONS: u32 = 16;
 /// Per connection: a call that is late does not hold up the others.
@@ -30,8 +29,24 @@ const WORKERS: u32 = 8;
 /// Latencies in seconds, and how often each gRPC code came.
 #[derive(Debug, Default)]
 pub(crate) struct Latencies {
-    pub(crate) seconds: Vec<f64>,
-    pub(crate) codes: BTreeMap<String, u32>,
+    seconds: Vec<f64>,
+    codes: BTreeMap<String, u32>,
+}
+
+impl Latencies {
+    pub(crate) fn count(&self) -> u32 {
+        self.codes.values().sum()
+    }
+
+    pub(crate) fn failed(&self) -> u32 {
+        let failed = self.codes.iter().filter(|(code, _)| *code != "OK");
+        failed.map(|(_, count)| count).sum()
+    }
+
+    /// Seconds.
+    pub(crate) fn quantile(&self, share: f64) -> f64 {
+        quantile(self.seconds.clone(), share)
+    }
 }
 
 /// Calls `GetMetrics` of every ScaledObject in turn, `rate` times a second in all.
@@ -39,13 +54,12 @@ pub(crate) struct Latencies {
 /// # Errors
 /// When there is no connection.
 pub(crate) async fn get_metrics(
-    bed: &Bed,
+    config: Arc<ClientConfig>,
     scaler: SocketAddr,
     objects: &[ScaledObject],
     rate: u32,
     lasting: Duration,
 ) -> Result<Latencies> {
-    let config = Arc::new(client_config(bed).await?);
     let requests: Arc<Vec<GetMetricsRequest>> = Arc::new(objects.iter().filter_map(request).collect());
     let pause = Duration::from_secs(1) * CONNECTIONS * WORKERS / rate;
     let begin = Instant::now() + Duration::from_secs(1);
@@ -66,6 +80,9 @@ pub(crate) async fn get_metrics(
         for (code, count) in one.codes {
             *all.codes.entry(code).or_default() += count;
         }
+    }
+    for (code, count) in all.codes.iter().filter(|(code, _)| *code != "OK").take(5) {
+        eprintln!("bench: {count} × {code}");
     }
     Ok(all)
 }
@@ -127,29 +144,4 @@ async fn connect(config: Arc<ClientConfig>, scaler: SocketAddr) -> Result<Channe
         .connect_with_connector(dial)
         .await
         .context("connecting to the scaler")
-}
-
-/// With the credentials that certmgr has issued for KEDA.
-async fn client_config(bed: &Bed) -> Result<ClientConfig> {
-    let secret = bed.get(Kind::SECRET, "keda", names::CLIENT_SECRET).await?;
-    let secret: k8s_openapi::api::core::v1::Secret = serde_json::from_value(secret)?;
-    let data = secret.data.unwrap_or_default();
-    let pem = |key: &str| {
-        data.get(key)
-            .map(|bytes| bytes.0.clone())
-            .with_context(|| format!("no {key}"))
-    };
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(&pem(names::CA_CRT)?) {
-        roots.add(certificate?)?;
-    }
-    let chain = CertificateDer::pem_slice_iter(&pem(names::TLS_CRT)?).collect::<Result<Vec<_>, _>>()?;
-    let key = PrivateKeyDer::from_pem_slice(&pem(names::TLS_KEY)?)?;
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_client_auth_cert(chain, key)?;
-    config.alpn_protocols = vec![b"h2".to_vec()];
-    Ok(config)
 }

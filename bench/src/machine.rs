@@ -19,10 +19,16 @@ pub(crate) fn description() -> Result<String> {
         .find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix("kB"));
     let gib = kib.and_then(|kib| kib.trim().parse::<f64>().ok()).unwrap_or(f64::NAN) / 1024.0 / 1024.0;
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    let load = load.split(' ').next().unwrap_or("?");
+    let load = load()?;
     Ok(format!(
         "machine: {model} at {megahertz} MHz, {cores} cores, {gib:.1} GiB, Linux {}, load {load}",
         kernel.trim()
     ))
+}
+
+/// Tasks that wanted to run, on average over the last minute.
+pub(crate) fn load() -> Result<f64> {
+    let load = fs::read_to_string("/proc/loadavg").context("reading /proc/loadavg")?;
+    let minute = load.split(' ').next().unwrap_or_default();
+    minute.parse().context("/proc/loadavg cannot be read")
 }

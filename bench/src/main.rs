@@ -3,6 +3,8 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "figures are printed")]
 
 mod calls;
+mod constant;
+mod credentials;
 mod decisions;
 mod figures;
 mod machine;
@@ -12,6 +14,7 @@ mod pods;
 mod reader;
 mod rounds;
 mod scaler;
+mod scrapes;
 
 use std::process::ExitCode;
 
@@ -43,12 +46,16 @@ enum What {
     Decide,
     /// Memory per scraped replica
     Memory,
+    /// One scrape beside the least a client must do, and beside hyper
+    Scrape,
     /// In a test bed: the scaler with little to do
     Idle,
     /// In a test bed: filtered pages of many replicas
     Filtered,
     /// In a test bed: KEDA's calls
     Calls,
+    /// In a test bed: a new replica's first value beside many replicas
+    Newcomers,
     /// In a test bed: whole pages of many replicas
     Full,
     /// In a test bed: many replicas of which some are dead or slow
@@ -70,9 +77,11 @@ fn main() -> Result<ExitCode> {
             What::Reader => tell(&reader::measure()),
             What::Decide => tell(&decisions::measure()),
             What::Memory => tell(&memory::measure(ALLOCATOR)),
+            What::Scrape => tell(&scrapes::measure()?),
             What::Idle => scenarios.push(Scenario::Idle),
             What::Filtered => scenarios.push(Scenario::Filtered),
             What::Calls => scenarios.push(Scenario::Calls),
+            What::Newcomers => scenarios.push(Scenario::Newcomers),
             What::Full => scenarios.push(Scenario::Full),
             What::Faults => scenarios.push(Scenario::Faults),
         }

@@ -121,7 +121,17 @@ async fn create_set(bed: &Bed, namespace: &str, name: &str, addresses: Vec<Ipv4A
     Ok((rendered, pods))
 }
 
-async fn create_replica(bed: &Bed, namespace: &str, set: &InferenceSet, workspace: &str, address: Ipv4Addr) -> Result<()> {
+/// Writes one replica; its pod is Ready last.
+///
+/// # Errors
+/// The first object that the API server refuses.
+pub(crate) async fn create_replica(
+    bed: &Bed,
+    namespace: &str,
+    set: &InferenceSet,
+    workspace: &str,
+    address: Ipv4Addr,
+) -> Result<()> {
     let set_name = set.metadata.name.as_deref().unwrap_or_default();
     let labels = json!({names::CREATED_BY_LABEL: set_name, names::WORKSPACE_LABEL: workspace});
     let owner = json!({

@@ -3,7 +3,7 @@
 //! known without asking the scaler.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -17,7 +17,8 @@ use crate::reader::{BUSY, QUEUE_TIME};
 
 /// Addresses of one network of 16 bits.
 const ADDRESSES: usize = 1 << 16;
-const PORT: u16 = 5000;
+/// Where model pods serve metrics.
+pub(crate) const EVERYWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 5000);
 const LONGEST_REQUEST: usize = 8 * 1024;
 /// A dripping pod sends a byte at a time.
 const DRIP: Duration = Duration::from_millis(100);
@@ -31,6 +32,7 @@ const DRIPPING: u8 = 2;
 pub(crate) struct Pods(Arc<State>);
 
 struct State {
+    address: SocketAddr,
     started: Instant,
     /// Whether the server's filter by name works; else only the whole page is there.
     filters: AtomicBool,
@@ -53,8 +55,11 @@ impl Pods {
     ///
     /// # Errors
     /// When the port cannot be had.
-    pub(crate) fn serve() -> Result<Self> {
+    pub(crate) fn serve(address: SocketAddr) -> Result<Self> {
+        let listener = TcpListener::bind(address).context("listening as the pods")?;
+        listener.set_nonblocking(true)?;
         let pods = Self(Arc::new(State {
+            address: listener.local_addr()?,
             started: Instant::now(),
             filters: AtomicBool::new(true),
             behaviour: (0..ADDRESSES).map(|_| AtomicU8::default()).collect(),
@@ -62,8 +67,6 @@ impl Pods {
             answers: AtomicU32::default(),
             pages: Mutex::default(),
         }));
-        let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, PORT)).context("listening as the pods")?;
-        listener.set_nonblocking(true)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let served = pods.clone();
         std::thread::spawn(move || runtime.block_on(served.accept(listener)));
@@ -78,6 +81,11 @@ impl Pods {
             // A scraper that goes away is no matter of the pod's.
             tokio::spawn(async move { pods.answer(stream).await.ok() });
         }
+    }
+
+    /// Where they listen.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.0.address
     }
 
     /// The pod at this address serves.
@@ -103,6 +111,12 @@ impl Pods {
     /// Pages of metrics sent so far.
     pub(crate) fn answers(&self) -> u32 {
         self.0.answers.load(Ordering::Relaxed)
+    }
+
+    /// Whether this pod was ever scraped.
+    pub(crate) fn was_answered(&self, address: Ipv4Addr) -> bool {
+        let at = self.0.answered.get(index(address));
+        at.is_some_and(|at| at.load(Ordering::Relaxed) > 0)
     }
 
     /// Seconds since each healthy pod was last answered; the time since the start for those that never were.

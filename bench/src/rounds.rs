@@ -54,7 +54,8 @@ fn turn(subject: &mut dyn FnMut(), calls: u32) -> f64 {
     thread_seconds() - begun
 }
 
-fn thread_seconds() -> f64 {
+/// CPU time of this thread.
+pub(crate) fn thread_seconds() -> f64 {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     #[expect(clippy::cast_precision_loss, reason = "seconds of one process")]
     let seconds = time.tv_sec as f64 + time.tv_nsec as f64 / 1e9;

@@ -17,20 +17,31 @@ enum What {
     Decide,
     /// Memory per scraped replica
     Memory,
+    /// One scrape beside the least a client must do, and beside hyper
+    Scrape,
     /// The scaler with little to do
     Idle,
     /// 10,000 replicas, filtered pages
     Filtered,
     /// KEDA's calls beside 10,000 replicas
     Calls,
+    /// A new replica's first value beside 10,000 replicas
+    Newcomers,
     /// 10,000 replicas, whole pages
     Full,
     /// 10,000 replicas, a tenth of them dead or slow
     Faults,
 }
 
-const IN_PROCESS: [What; 3] = [What::Reader, What::Decide, What::Memory];
-const IN_BED: [What; 5] = [What::Idle, What::Filtered, What::Calls, What::Full, What::Faults];
+const IN_PROCESS: [What; 4] = [What::Reader, What::Decide, What::Memory, What::Scrape];
+const IN_BED: [What; 6] = [
+    What::Idle,
+    What::Filtered,
+    What::Calls,
+    What::Newcomers,
+    What::Full,
+    What::Faults,
+];
 
 #[derive(clap::Args)]
 #[group(skip)]

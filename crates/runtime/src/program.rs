@@ -84,8 +84,9 @@ where
     F: FnOnce(ProcessContext) -> Fut,
     Fut: Future<Output = anyhow::Result<()>>,
 {
-    // At least two workers whatever the CPU limit: with one, flushing spans can starve the exporter.
-    let workers = std::thread::available_parallelism().map_or(2, |cpus| cpus.get().max(2));
+    // At least two workers whatever the CPU limit: with one, flushing spans can starve the exporter. On large machines more
+    // than a few would only cost memory.
+    let workers = std::thread::available_parallelism().map_or(2, |cpus| cpus.get().clamp(2, 4));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(workers)
         .enable_all()

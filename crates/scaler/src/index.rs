@@ -2,6 +2,7 @@
 //! Workspace. It keeps names only; the objects are in the watches' stores.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 use keda_kaito_core::crd::ScaledObject;
 use keda_kaito_core::names::INFERENCE_SET_KIND;
@@ -22,8 +23,8 @@ pub struct Index {
 /// Objects of one kind and the InferenceSets they belong to, both ways. All of one namespace.
 #[derive(Debug, Default)]
 struct Links {
-    sets: HashMap<SetKey, BTreeSet<SetKey>>,
-    members: HashMap<SetKey, BTreeSet<String>>,
+    sets: HashMap<SetKey, Box<[SetKey]>>,
+    members: HashMap<SetKey, BTreeSet<Box<str>>>,
 }
 
 impl Index {
@@ -50,11 +51,8 @@ impl Index {
             return BTreeSet::new();
         }
         let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
-        self.workspaces
-            .sets
-            .get(&SetKey::new(namespace, workspace))
-            .cloned()
-            .unwrap_or_default()
+        let sets = self.workspaces.sets.get(&SetKey::new(namespace, workspace));
+        sets.into_iter().flatten().cloned().collect()
     }
 
     /// InferenceSets that somebody scales.
@@ -77,7 +75,7 @@ impl Links {
     /// Replaces what `object` belongs to; returns both what it belonged to and what it belongs to.
     fn put(&mut self, object: &SetKey, sets: BTreeSet<SetKey>) -> BTreeSet<SetKey> {
         let before = self.sets.remove(object).unwrap_or_default();
-        for key in before.difference(&sets) {
+        for key in before.iter().filter(|key| !sets.contains(key)) {
             if let Some(members) = self.members.get_mut(key) {
                 members.remove(&*object.name);
                 if members.is_empty() {
@@ -85,18 +83,27 @@ impl Links {
                 }
             }
         }
+        let mut kept = Vec::with_capacity(sets.len());
         for key in &sets {
-            self.members.entry(key.clone()).or_default().insert(object.name.to_string());
+            // One copy of the key serves all members.
+            let key = self.members.get_key_value(key).map_or(key, |(known, _)| known).clone();
+            self.members.entry(key.clone()).or_default().insert((*object.name).into());
+            kept.push(key);
         }
-        let concerned = before.union(&sets).cloned().collect();
-        if !sets.is_empty() {
-            self.sets.insert(object.clone(), sets);
+        if let Some(first) = kept.first() {
+            let object = SetKey {
+                namespace: Arc::clone(&first.namespace),
+                name: Arc::clone(&object.name),
+            };
+            self.sets.insert(object, kept.into());
         }
+        let mut concerned = sets;
+        concerned.extend(before);
         concerned
     }
 
     fn members_of(&self, key: &SetKey) -> impl Iterator<Item = &str> {
-        self.members.get(key).into_iter().flatten().map(String::as_str)
+        self.members.get(key).into_iter().flatten().map(|name| &**name)
     }
 }
 

@@ -15,6 +15,7 @@ use keda_kaito_runtime::program::{About, Essential, ProcessContext};
 use keda_kaito_runtime::readiness::Gate;
 use keda_kaito_runtime::watch::{WatchConfig, WatchMetrics, supervise};
 use kube::Api;
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -189,6 +190,7 @@ pub async fn run(args: ScalerArgs, ctx: ProcessContext) -> anyhow::Result<()> {
         first_round,
     });
     let sessions = Sessions {
+        watching: Handle::current(),
         clients,
         ports: scrape.scrape_ports,
         watch_metrics,
@@ -196,12 +198,14 @@ pub async fn run(args: ScalerArgs, ctx: ProcessContext) -> anyhow::Result<()> {
         speak,
     };
     let shutdown = ctx.shutdown.clone();
-    tasks.spawn("engine", async move { sessions.run(engine, &shutdown).await });
+    tasks.spawn_on_thread("engine", async move { sessions.run(engine, &shutdown).await });
     tasks.join(GRACE).await
 }
 
 /// One set of watches after another, each with the versions that are served at the time. What the engine knows stays.
 struct Sessions {
+    /// Where watches run: reading long lists must not hold up the engine.
+    watching: Handle,
     clients: Clients,
     ports: Vec<u16>,
     watch_metrics: WatchMetrics,
@@ -228,7 +232,7 @@ impl Sessions {
             let (mut watches, drivers) = Watches::start(&self.clients, kinds, &self.watch_metrics, &stop);
             let mut running = JoinSet::new();
             for driver in drivers {
-                running.spawn(driver);
+                running.spawn_on(driver, &self.watching);
             }
             let changed = tokio::select! {
                 () = engine.run(&mut watches, &rules) => false,

@@ -3,6 +3,7 @@
 
 mod error;
 mod exchange;
+mod response;
 mod tls;
 
 use std::fmt::Write;
@@ -16,7 +17,7 @@ use keda_kaito_core::window::{Reading, Wanted};
 use tokio::time::Instant;
 
 pub use error::ScrapeError;
-pub use exchange::MAX_BODY;
+pub use response::MAX_BODY;
 
 use exchange::Ask;
 

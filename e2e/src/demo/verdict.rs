@@ -35,7 +35,8 @@ pub(super) fn print(story: &Story, acts: &[Act], usage: &[(&str, Usage)]) -> boo
     for (program, usage) in usage {
         story.sum_up(&format!(
             "{program}: {:.1} MiB resident, {:.2} s of processor time",
-            usage.rss_mib, usage.cpu_seconds
+            usage.rss_mib,
+            usage.cpu_seconds()
         ));
     }
     let succeeded = acts.iter().all(|act| counts(act) == act.expected);

@@ -14,8 +14,10 @@ pub struct Usage {
     pub rss_mib: f64,
     /// The most resident memory it ever had.
     pub peak_rss_mib: f64,
-    /// In user and kernel mode, over all threads.
-    pub cpu_seconds: f64,
+    /// In user mode, over all threads.
+    pub user_seconds: f64,
+    /// In kernel mode, over all threads: system calls, and what the kernel does for the network within them.
+    pub system_seconds: f64,
 }
 
 impl Usage {
@@ -33,16 +35,19 @@ impl Usage {
         let stat = fs::read_to_string(format!("/proc/{id}/stat"))?;
         // Fields follow the command's name, which is in brackets and may hold anything: utime and stime are 12th and 13th.
         let fields = stat.rsplit_once(')').context("no command in stat")?.1;
-        let ticks: f64 = fields
-            .split_whitespace()
-            .skip(11)
-            .take(2)
-            .filter_map(|ticks| ticks.parse::<f64>().ok())
-            .sum();
+        let mut ticks = fields.split_whitespace().skip(11).map(str::parse::<f64>);
+        let mut seconds = || Ok::<_, anyhow::Error>(ticks.next().context("stat is cut short")?? / TICKS_PER_SECOND);
         Ok(Self {
             rss_mib: mib("VmRSS:")?,
             peak_rss_mib: mib("VmHWM:")?,
-            cpu_seconds: ticks / TICKS_PER_SECOND,
+            user_seconds: seconds()?,
+            system_seconds: seconds()?,
         })
+    }
+
+    /// In user and kernel mode, over all threads.
+    #[must_use]
+    pub fn cpu_seconds(&self) -> f64 {
+        self.user_seconds + self.system_seconds
     }
 }

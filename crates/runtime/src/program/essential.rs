@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::time::Duration;
 
+use anyhow::Context;
+use tokio::sync::oneshot;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -48,6 +50,12 @@ impl Essential {
     pub fn spawn<T: Outcome>(&mut self, name: impl Into<String>, task: impl Future<Output = T> + Send + 'static) {
         let handle = self.tasks.spawn(async move { task.await.into_result() });
         self.names.insert(handle.id(), name.into());
+    }
+
+    /// Starts a task on a thread with a runtime of its own, for work of many small steps: no other thread is woken for its
+    /// steps, and what else the process does takes no turn from it. What the task spawns runs there too.
+    pub fn spawn_on_thread<T: Outcome>(&mut self, name: &'static str, task: impl Future<Output = T> + Send + 'static) {
+        self.spawn(name, on_thread(name, task));
     }
 
     /// Waits until every task has ended. If one ends before shutdown, the token is cancelled. From the cancellation on
@@ -105,6 +113,14 @@ impl Essential {
     }
 }
 
+async fn on_thread<T: Outcome>(name: &str, task: impl Future<Output = T> + Send + 'static) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (ended, end) = oneshot::channel();
+    let work = move || ended.send(runtime.block_on(task).into_result());
+    let _detached = std::thread::Builder::new().name(name.to_owned()).spawn(work)?;
+    end.await.context("its thread panicked")?
+}
+
 type Ended = Result<(Id, anyhow::Result<()>), JoinError>;
 
 #[cfg(test)]
@@ -137,6 +153,23 @@ mod tests {
             let error = format!("{:#}", tasks.join(GRACE).await.unwrap_err());
             assert!(error.contains("\"x\"") && error.contains(expected), "{outcome}: {error}");
             assert!(shutdown.is_cancelled(), "{outcome}");
+        }
+    }
+
+    #[tokio::test]
+    async fn task_on_a_thread_of_its_own_ends_the_others_as_any_does() {
+        for (fails, expected) in [(false, "\"x\" ended"), (true, "panicked")] {
+            let shutdown = CancellationToken::new();
+            let mut tasks = Essential::new(shutdown.clone());
+            let (here, stop) = (std::thread::current().id(), shutdown.clone());
+            tasks.spawn_on_thread("polite", async move { stop.cancelled().await });
+            tasks.spawn_on_thread("x", async move {
+                let there = tokio::spawn(async { std::thread::current().id() }).await.unwrap();
+                assert!(there != here && !fails);
+            });
+            let error = format!("{:#}", tasks.join(GRACE).await.unwrap_err());
+            assert!(error.contains("\"x\"") && error.contains(expected), "{error}");
+            assert!(shutdown.is_cancelled());
         }
     }
 

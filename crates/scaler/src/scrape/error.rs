@@ -5,7 +5,8 @@ use std::time::Duration;
 use keda_kaito_core::exposition::ReadError;
 use thiserror::Error;
 
-use super::exchange::{FLOOR, MAX_BODY};
+use super::exchange::FLOOR;
+use super::response::MAX_BODY;
 
 /// One failed scrape.
 #[derive(Debug, Error)]

@@ -3,33 +3,31 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, ACCEPT_ENCODING, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HOST, USER_AGENT};
-use http::{HeaderMap, Method, Request, StatusCode, Version};
-use http_body_util::{BodyExt, Empty};
-use hyper::body::{Body, Incoming};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
 use keda_kaito_core::trigger::Protocol;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
 use super::error::ScrapeError;
+use super::response::{Chunks, Framing, MAX_BODY, end_of_head, framing};
 use super::tls;
 
-/// Longest body.
-pub const MAX_BODY: usize = 4 * 1024 * 1024;
-/// Bounds the response's head; the body passes through the same buffer.
-const MAX_HEAD: usize = 16 * 1024;
-const MAX_HEADERS: usize = 64;
 /// Fewest bytes of a body per second, after a first second of grace.
 pub(super) const FLOOR: usize = 1024;
-const ACCEPTED: &str = "text/plain;version=0.0.4";
-const AGENT: &str = concat!("keda-kaito-scaler/", env!("CARGO_PKG_VERSION"));
+/// A filtered page with its head fits into it.
+const FIRST_READ: usize = 8 * 1024;
+/// A page grows by this much at least; one that claims to be large must show it.
+const MORE: usize = 64 * 1024;
+/// Chunks may cost as much again as what is in them.
+const MAX_RECEIVED: usize = 2 * MAX_BODY;
+const HEADERS: &str = concat!(
+    "accept: text/plain;version=0.0.4\r\naccept-encoding: identity\r\nconnection: close\r\nuser-agent: keda-kaito-scaler/",
+    env!("CARGO_PKG_VERSION"),
+    "\r\n\r\n"
+);
 
 /// Whom to ask for what.
 #[derive(Clone, Copy, Debug)]
@@ -43,142 +41,147 @@ pub(super) struct Ask<'a> {
 
 /// The body of a 200 answer.
 pub(super) async fn get(ask: Ask<'_>) -> Result<Bytes, ScrapeError> {
-    match timeout_at(ask.deadline, exchange(ask)).await {
-        Ok(result) => result,
-        Err(_elapsed) => Err(ScrapeError::Timeout(ask.timeout)),
-    }
-}
-
-async fn exchange(ask: Ask<'_>) -> Result<Bytes, ScrapeError> {
     // A third of the time for the connection, two thirds until the answer begins: 1 s and 2 s of the usual 3 s.
     let connect = ask.timeout / 3;
-    let stream = match tokio::time::timeout(connect, TcpStream::connect(ask.address)).await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => return Err(ScrapeError::Connect(error.kind())),
-        Err(_elapsed) => return Err(ScrapeError::ConnectTimeout(connect)),
-    };
-    // Only latency is at stake.
-    let _nodelay = stream.set_nodelay(true);
+    let dial = TcpStream::connect(ask.address);
+    let stream = ask
+        .within(Instant::now() + connect, ScrapeError::ConnectTimeout(connect), dial)
+        .await?;
+    let stream = stream.map_err(|error| ScrapeError::Connect(error.kind()))?;
     match ask.protocol {
         Protocol::Http => talk(stream, ask).await,
-        Protocol::Https => talk(tls::connect(stream, ask.address).await?, ask).await,
-    }
-}
-
-async fn talk<S: AsyncRead + AsyncWrite + Unpin + Send>(stream: S, ask: Ask<'_>) -> Result<Bytes, ScrapeError> {
-    let (sender, connection) = http1::Builder::new()
-        .max_buf_size(MAX_HEAD)
-        .max_headers(MAX_HEADERS)
-        .handshake(TokioIo::new(stream))
-        .await
-        .map_err(|_error| ScrapeError::Http)?;
-    let request = request(ask).ok_or(ScrapeError::Http)?;
-    drive(connection, ask_and_read(sender, request, ask.timeout)).await
-}
-
-/// Polls the connection beside the exchange; what it delivered before it ended can still be read.
-async fn drive<T>(connection: impl Future, exchange: impl Future<Output = Result<T, ScrapeError>>) -> Result<T, ScrapeError> {
-    let mut connection = pin!(connection);
-    let mut exchange = pin!(exchange);
-    tokio::select! {
-        biased;
-        result = &mut exchange => return result,
-        _ = &mut connection => {}
-    }
-    exchange.await
-}
-
-async fn ask_and_read(
-    mut sender: http1::SendRequest<Empty<Bytes>>,
-    request: Request<Empty<Bytes>>,
-    timeout: Duration,
-) -> Result<Bytes, ScrapeError> {
-    let first_byte = timeout * 2 / 3;
-    let response = match tokio::time::timeout(first_byte, sender.send_request(request)).await {
-        Ok(response) => response.map_err(|_error| ScrapeError::Http)?,
-        Err(_elapsed) => return Err(ScrapeError::FirstByteTimeout(first_byte)),
-    };
-    if response.status() != StatusCode::OK {
-        return Err(ScrapeError::Status(response.status().as_u16()));
-    }
-    check(response.headers())?;
-    let framed = response.body().size_hint().exact().is_some()
-        || (response.version() == Version::HTTP_11 && response.headers().contains_key(http::header::TRANSFER_ENCODING));
-    let body = read(response.into_body()).await?;
-    // Where only the end of the connection ends the body, a cut looks like an end.
-    if !framed && body.last() != Some(&b'\n') {
-        return Err(ScrapeError::CutShort);
-    }
-    Ok(body)
-}
-
-fn request(ask: Ask<'_>) -> Option<Request<Empty<Bytes>>> {
-    Request::builder()
-        .method(Method::GET)
-        .uri(ask.path_and_query)
-        .header(HOST, ask.address.to_string())
-        .header(ACCEPT, ACCEPTED)
-        .header(ACCEPT_ENCODING, "identity")
-        .header(CONNECTION, "close")
-        .header(USER_AGENT, AGENT)
-        .body(Empty::new())
-        .ok()
-}
-
-fn check(headers: &HeaderMap) -> Result<(), ScrapeError> {
-    let encoded = |value: &http::HeaderValue| !value.as_bytes().eq_ignore_ascii_case(b"identity");
-    if headers.get(CONTENT_ENCODING).is_some_and(encoded) {
-        return Err(ScrapeError::Encoding);
-    }
-    let readable = |value: &http::HeaderValue| {
-        let text = value.as_bytes().to_ascii_lowercase();
-        text.starts_with(b"text/plain") || text.starts_with(b"application/openmetrics-text")
-    };
-    if headers.get(CONTENT_TYPE).is_some_and(|value| !readable(value)) {
-        return Err(ScrapeError::ContentType);
-    }
-    Ok(())
-}
-
-/// A server that answers a byte at a time must not keep a slot for the whole of its timeout.
-async fn frame(body: &mut Incoming, begun: Instant, received: usize) -> Result<Option<Bytes>, ScrapeError> {
-    let seconds = u32::try_from(received / FLOOR).unwrap_or(u32::MAX);
-    let Ok(frame) = timeout_at(
-        begun + Duration::from_secs(1).saturating_mul(seconds.saturating_add(1)),
-        body.frame(),
-    )
-    .await
-    else {
-        return Err(ScrapeError::TooSlow);
-    };
-    let Some(frame) = frame else { return Ok(None) };
-    let frame = frame.map_err(|_error| ScrapeError::Http)?;
-    // Trailers are no data.
-    Ok(Some(frame.into_data().unwrap_or_default()))
-}
-
-async fn read(mut body: Incoming) -> Result<Bytes, ScrapeError> {
-    let expected = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
-    if expected > MAX_BODY {
-        return Err(ScrapeError::TooLarge);
-    }
-    let mut first = Bytes::new();
-    let mut all = Vec::new();
-    let begun = Instant::now();
-    while let Some(data) = frame(&mut body, begun, first.len() + all.len()).await? {
-        if first.len() + all.len() + data.len() > MAX_BODY {
-            return Err(ScrapeError::TooLarge);
+        Protocol::Https => {
+            let handshake = tls::connect(stream, ask.address);
+            let stream = ask
+                .within(ask.deadline, ScrapeError::Timeout(ask.timeout), handshake)
+                .await??;
+            talk(stream, ask).await
         }
-        // A filtered body is one frame and is not copied.
-        if first.is_empty() && all.is_empty() {
-            first = data;
-            continue;
-        }
-        if all.is_empty() {
-            all.reserve(expected.max(4 * first.len()));
-            all.extend_from_slice(&std::mem::take(&mut first));
-        }
-        all.extend_from_slice(&data);
     }
-    Ok(if all.is_empty() { first } else { all.into() })
+}
+
+impl Ask<'_> {
+    /// What `work` gives, if it does before a limit of its own and before the deadline of all.
+    async fn within<T>(self, limit: Instant, late: ScrapeError, work: impl Future<Output = T>) -> Result<T, ScrapeError> {
+        match timeout_at(limit.min(self.deadline), work).await {
+            Ok(done) => Ok(done),
+            Err(_elapsed) if limit < self.deadline => Err(late),
+            Err(_elapsed) => Err(ScrapeError::Timeout(self.timeout)),
+        }
+    }
+
+    /// No part of a request may smuggle in another.
+    fn request(&self) -> Result<String, ScrapeError> {
+        if !self.path_and_query.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(ScrapeError::Http);
+        }
+        Ok(format!(
+            "GET {} HTTP/1.1\r\nhost: {}\r\n{HEADERS}",
+            self.path_and_query, self.address
+        ))
+    }
+}
+
+async fn talk<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, ask: Ask<'_>) -> Result<Bytes, ScrapeError> {
+    let mut received = Vec::with_capacity(FIRST_READ);
+    let first_byte = ask.timeout * 2 / 3;
+    let late = ScrapeError::FirstByteTimeout(first_byte);
+    let answered = ask_and_hear(&mut stream, ask.request()?, &mut received);
+    let head = ask.within(Instant::now() + first_byte, late, answered).await??;
+    let framing = framing(received.get(..head).unwrap_or_default())?;
+    let mut body = Incoming {
+        stream,
+        ask,
+        begun: Instant::now(),
+        received,
+    };
+    match framing {
+        Framing::Length(length) => body.sized(head, length).await?,
+        Framing::Close => body.until_closed(head).await?,
+        Framing::Chunked => return body.chunked(head).await,
+    }
+    Ok(Bytes::from(body.received).slice(head..))
+}
+
+/// Returns the length of the head; the body may have begun behind it.
+async fn ask_and_hear<S>(stream: &mut S, request: String, received: &mut Vec<u8>) -> Result<usize, ScrapeError>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    stream.write_all(request.as_bytes()).await.map_err(broken)?;
+    stream.flush().await.map_err(broken)?;
+    loop {
+        let fresh = stream.read_buf(received).await.map_err(broken)?;
+        if let Some(head) = end_of_head(received, fresh)? {
+            return Ok(head);
+        }
+        if fresh == 0 {
+            return Err(ScrapeError::Http);
+        }
+    }
+}
+
+fn broken(_error: std::io::Error) -> ScrapeError {
+    ScrapeError::Http
+}
+
+/// A body as it comes.
+struct Incoming<'a, S> {
+    stream: S,
+    ask: Ask<'a>,
+    begun: Instant,
+    /// With the head in front, unless it comes in chunks.
+    received: Vec<u8>,
+}
+
+impl<S: AsyncRead + Unpin> Incoming<'_, S> {
+    async fn sized(&mut self, head: usize, length: usize) -> Result<(), ScrapeError> {
+        while self.received.len() < head + length {
+            if self.more(self.received.len() - head).await? == 0 {
+                return Err(ScrapeError::Http);
+            }
+        }
+        self.received.truncate(head + length);
+        Ok(())
+    }
+
+    async fn until_closed(&mut self, head: usize) -> Result<(), ScrapeError> {
+        while self.more(self.received.len() - head).await? > 0 {
+            if self.received.len() - head > MAX_BODY {
+                return Err(ScrapeError::TooLarge);
+            }
+        }
+        // A cut looks like an end.
+        let whole = self.received.len() > head && self.received.last() == Some(&b'\n');
+        if whole { Ok(()) } else { Err(ScrapeError::CutShort) }
+    }
+
+    async fn chunked(&mut self, head: usize) -> Result<Bytes, ScrapeError> {
+        let mut chunks = Chunks::default();
+        let mut total = self.received.len();
+        self.received.drain(..head);
+        while !chunks.take(&mut self.received)? {
+            let fresh = self.more(chunks.body.len()).await?;
+            total += fresh;
+            if fresh == 0 {
+                return Err(ScrapeError::Http);
+            }
+            if total > MAX_RECEIVED {
+                return Err(ScrapeError::TooLarge);
+            }
+        }
+        Ok(chunks.body.into())
+    }
+
+    /// Reads what is there; 0 at the end. A server that answers a byte at a time must not keep a slot for the whole of its
+    /// timeout: `body` says how much of the body has come.
+    async fn more(&mut self, body: usize) -> Result<usize, ScrapeError> {
+        if self.received.len() == self.received.capacity() {
+            self.received.reserve(MORE);
+        }
+        let seconds = u32::try_from(body / FLOOR).unwrap_or(u32::MAX);
+        let limit = self.begun + Duration::from_secs(1).saturating_mul(seconds.saturating_add(1));
+        let read = self.stream.read_buf(&mut self.received);
+        self.ask.within(limit, ScrapeError::TooSlow, read).await?.map_err(broken)
+    }
 }
