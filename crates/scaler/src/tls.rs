@@ -9,6 +9,7 @@ pub(crate) mod tests;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use rustls::RootCertStore;
 use rustls::server::danger::ClientCertVerifier;
 use rustls_pki_types::{CertificateDer, UnixTime};
 
@@ -22,6 +23,8 @@ use crate::cluster_time::ClusterTime;
 pub struct Credentials {
     pub config: Arc<rustls::ServerConfig>,
     verifier: Arc<dyn ClientCertVerifier>,
+    roots: Arc<RootCertStore>,
+    leaf_is_theirs: bool,
     time: ClusterTime,
     /// Of the Secret; 0 when whoever wrote it keeps none.
     pub generation: u64,
@@ -37,6 +40,16 @@ impl Credentials {
     /// The time they are judged by.
     pub fn now(&self) -> Timestamp {
         self.time.now()
+    }
+
+    /// Whether the leaf served verifies under the same Secret's authorities, as certmgr's always does.
+    pub(crate) fn trusts_own_leaf(&self) -> bool {
+        self.leaf_is_theirs
+    }
+
+    /// Whether some authority is trusted by both.
+    pub(crate) fn shares_an_authority_with(&self, other: &Self) -> bool {
+        self.roots.roots.iter().any(|root| other.roots.roots.contains(root))
     }
 
     /// Whether these credentials would let in a caller who once presented `chain`.

@@ -1,16 +1,18 @@
 //! The checks between a Secret and a configuration that may be served.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use keda_kaito_core::names;
 use rustls::RootCertStore;
+use rustls::client::verify_server_cert_signed_by_trust_anchor;
 use rustls::crypto::{CryptoProvider, ring};
-use rustls::server::{NoServerSessionStorage, ServerConfig, WebPkiClientVerifier};
+use rustls::server::{NoServerSessionStorage, ParsedCertificate, ServerConfig, WebPkiClientVerifier};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use thiserror::Error;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
@@ -46,6 +48,8 @@ pub enum CredentialError {
     NoRoots { key: &'static str },
     #[error("tls.key is not the key of tls.crt, or of a kind that is not supported")]
     Key,
+    #[error("tls.crt is not for servers")]
+    Use,
     #[error("annotation {annotation}: {value:?} cannot be read")]
     Annotation { annotation: &'static str, value: String },
     #[error("the TLS library refuses the credentials: {0}")]
@@ -70,8 +74,13 @@ pub fn load(secret: &Secret, time: &ClusterTime) -> Result<Credentials, Credenti
             not_after,
         });
     }
+    if !is_for_servers(leaf)? {
+        return Err(CredentialError::Use);
+    }
+    let leaf_is_theirs = verifies(&chain, &roots, &provider, now);
     let key = certified_key(chain, value(secret, names::TLS_KEY)?, &provider)?;
-    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+    let roots = Arc::new(roots);
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), Arc::clone(&provider))
         .build()
         .map_err(|error| CredentialError::Refused(error.to_string()))?;
     let mut config = ServerConfig::builder_with_details(provider, Arc::new(time.clone()))
@@ -86,6 +95,8 @@ pub fn load(secret: &Secret, time: &ClusterTime) -> Result<Credentials, Credenti
     Ok(Credentials {
         config: Arc::new(config),
         verifier,
+        roots,
+        leaf_is_theirs,
         time: time.clone(),
         generation: annotation(secret, names::GENERATION_ANNOTATION)?.unwrap_or(0),
         not_after,
@@ -160,6 +171,29 @@ fn validity(key: &'static str, certificate: &CertificateDer<'_>) -> Result<(Time
         moment(validity.not_before.timestamp())?,
         moment(validity.not_after.timestamp())?,
     ))
+}
+
+/// A certificate that says nothing of its use may serve.
+fn is_for_servers(leaf: &CertificateDer<'_>) -> Result<bool, CredentialError> {
+    let unreadable = CredentialError::Certificate { key: names::TLS_CRT };
+    let Ok((_, parsed)) = X509Certificate::from_der(leaf) else {
+        return Err(unreadable);
+    };
+    let usage = parsed.extended_key_usage().map_err(|_error| unreadable)?;
+    Ok(usage.is_none_or(|usage| usage.value.server_auth || usage.value.any))
+}
+
+/// Whether callers who trust these roots would take the chain for a server's.
+fn verifies(chain: &[CertificateDer<'static>], roots: &RootCertStore, provider: &CryptoProvider, now: Timestamp) -> bool {
+    let Some((leaf, intermediates)) = chain.split_first() else {
+        return false;
+    };
+    let (Ok(leaf), Ok(seconds)) = (ParsedCertificate::try_from(leaf), u64::try_from(now.as_second())) else {
+        return false;
+    };
+    let now = UnixTime::since_unix_epoch(Duration::from_secs(seconds));
+    let algorithms = provider.signature_verification_algorithms.all;
+    verify_server_cert_signed_by_trust_anchor(&leaf, roots, intermediates, now, algorithms).is_ok()
 }
 
 fn certified_key(

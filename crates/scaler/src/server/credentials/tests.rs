@@ -118,3 +118,30 @@ async fn first_secret_that_cannot_be_served_is_named_on_the_gate() {
     eventually(reason, || bed.readiness.closed()[0].reason == reason).await;
     assert_eq!(bed.generation(), None);
 }
+
+#[tokio::test]
+async fn secret_of_another_authority_is_taken_only_if_it_stays() {
+    let (a, b) = (Authority::ours("a"), Authority::ours("b"));
+    let bed = Bed::start(Some(object(&secret(1, &a.server(), &[&a]), 1)));
+    bed.until_serving(1).await;
+    let strange = [
+        secret(2, &b.server(), &[&b]),
+        secret(3, &b.server(), &[&a]),
+        secret(4, &a.client(crate::tls::tests::OPERATOR), &[&a]),
+    ];
+    for (times, secret) in (1..).zip(&strange) {
+        bed.cluster.send("secrets", "MODIFIED", &object(secret, times + 1)).await;
+        bed.until_refused(times).await;
+        assert_eq!(bed.generation(), Some(1));
+    }
+    bed.cluster.send("secrets", "MODIFIED", &object(&strange[0], 9)).await;
+    bed.until_refused(4).await;
+    let stands = async {
+        bed.credentials
+            .clone()
+            .wait_for(|it| it.as_ref().is_some_and(|it| it.generation == 2))
+            .await
+            .is_ok()
+    };
+    assert!(tokio::time::timeout(STRANGE_FOR * 3, stands).await.unwrap());
+}
