@@ -38,8 +38,13 @@ pub(crate) fn measure() -> Result<Figures> {
     let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     // An answer of another kind would be cheap as well.
-    let length = bare(address, request.as_bytes(), &mut Vec::new())?;
-    ensure!(length > 1000, "the page has {length} bytes only");
+    let mut buffer = Vec::new();
+    let length = bare(address, request.as_bytes(), &mut buffer)?;
+    let answer = String::from_utf8_lossy(&buffer);
+    ensure!(
+        answer.starts_with("HTTP/1.1 200 ") && answer.contains(QUEUE_TIME),
+        "the answer is {answer}"
+    );
     runtime.block_on(hyper(address, &path))?;
     runtime.block_on(ours(address, &page))?;
 
@@ -49,7 +54,6 @@ pub(crate) fn measure() -> Result<Figures> {
             failures.fetch_add(1, Ordering::Relaxed);
         }
     };
-    let mut buffer = Vec::new();
     let timings = side_by_side(&mut [
         &mut || {
             for _ in 0..AT_A_TIME {
