@@ -103,7 +103,7 @@ pub enum Class {
         /// It is Ready and answers, without a wanted metric.
         answering: bool,
     },
-    /// Pending for longer than the deadline.
+    /// Pending for longer than the deadline, and not Ready.
     Lost { since: Moment },
     /// Terminating, or above the wanted count.
     Leaving {

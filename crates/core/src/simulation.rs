@@ -70,6 +70,10 @@ struct World {
     recent: Vec<f64>,
     /// Recommendations that the load of the recent rounds did not justify.
     wrong: Vec<String>,
+    /// At each sync the least load that its samples can be about.
+    least: Vec<(Moment, f64)>,
+    /// Moves down although the load was too high at some time of the HPA's window before.
+    hasty: Vec<String>,
     /// What decisions were made from and led to, in words, and how often.
     reached: BTreeMap<&'static str, usize>,
 }
@@ -188,6 +192,8 @@ impl World {
             last: None,
             recent: Vec::new(),
             wrong: Vec::new(),
+            least: Vec::new(),
+            hasty: Vec::new(),
             reached: BTreeMap::new(),
         }
     }
@@ -237,11 +243,30 @@ impl World {
             self.check(from, recommended);
         }
         let to = self.hpa.sync(self.now, from, recommended);
+        self.least
+            .push((self.now, self.recent.iter().copied().fold(f64::INFINITY, f64::min)));
+        if to < from {
+            self.check_window(from, to);
+        }
         if to != from {
             self.moves.push(Move { at: self.now, from, to });
             self.kaito.spec = to;
         }
         self.last = record;
+    }
+
+    /// Notes a move down that the load of the whole window before it does not justify.
+    fn check_window(&mut self, from: u32, to: u32) {
+        let window = self.setting.autoscaler().down.stabilization;
+        let limit = match self.setting.trigger {
+            Aggregation::DesiredReplicas(_) => 4.0 * f64::from(from),
+            _ => 10.0 * f64::from(from - 1),
+        };
+        let within = |(at, _): &&(Moment, f64)| self.now.since(*at) < window;
+        let busy: Vec<_> = self.least.iter().filter(within).filter(|(_, load)| *load > limit).collect();
+        if !busy.is_empty() {
+            self.hasty.push(format!("{:?}: {from} to {to} after {busy:?}", self.now));
+        }
     }
 
     /// Notes a recommendation that no recent load calls for: fewer replicas than would do, more than are needed by those that

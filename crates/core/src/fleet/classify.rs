@@ -81,7 +81,11 @@ fn pending_or_lost(view: &ReplicaView<'_>, answering: bool, timing: &Timing, now
     let known_since = view.unready_since.filter(|_| !answering).unwrap_or(timing.process_started);
     let since = latest([Some(view.created), view.lost_ready, served, bare_since, Some(known_since)]);
     if now.since(since) > timing.replica_deadline {
-        return Class::Lost { since };
+        // One that is Ready has its share of the load, whatever it says.
+        return match answering {
+            true => Class::Silent { since },
+            false => Class::Lost { since },
+        };
     }
     Class::Pending {
         since,

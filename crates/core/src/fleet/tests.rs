@@ -160,6 +160,22 @@ fn deadline_does_not_run_before_this_process_watched() {
 }
 
 #[test]
+fn replica_that_is_ready_is_never_lost_however_long_it_loads() {
+    let bare_for = |seconds| {
+        let mut bed = one().without_metrics();
+        bed.input.timing.process_started = ago(10_000);
+        let mut series = crate::window::ReplicaSeries::new(&crate::situation::wanted(&sum(10.0)));
+        for age in (10..=seconds).rev().step_by(15) {
+            series.push(ago(age), Segment::of("uid", 0, 0), |_, _| Reading::Absent { nearest: None });
+        }
+        bed.last().series = Cow::Owned(series);
+        classes(&bed)[0]
+    };
+    assert!(matches!(bare_for(1800), Class::Pending { answering: true, .. }));
+    assert_eq!(bare_for(1801), Class::Silent { since: ago(1801) });
+}
+
+#[test]
 fn deadline_runs_from_what_the_pod_says_although_this_process_is_young() {
     let after_restart = |unready: Option<u64>, lost: Option<u64>| {
         let mut bed = one().pending(100_000);

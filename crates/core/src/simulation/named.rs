@@ -185,6 +185,27 @@ fn replica_whose_metrics_vanish_while_it_serves_is_not_taken_for_one_that_loads(
 }
 
 #[test]
+fn scaler_that_restarts_while_metrics_are_gone_does_not_give_the_replica_up_later() {
+    // Shrunk: the new process took it for one that loads, and after its deadline for lost.
+    let mut world = World::new(Setting::simple(10.0), 18.0);
+    for trouble in [Trouble::WithoutMetrics, Trouble::ScalerRestart] {
+        world.faults.push(Fault {
+            trouble,
+            from: world.now.plus(Duration::from_secs(600)),
+            duration: 2 * hour(),
+            victim: 0,
+        });
+    }
+    world.run(2 * 3600);
+    assert!(
+        world.moves.is_empty() && world.wrong.is_empty(),
+        "{:?} {}",
+        world.wrong,
+        world.why()
+    );
+}
+
+#[test]
 fn lull_shorter_than_the_window_removes_nothing() {
     for proof in [Proof::EverySample, Proof::NoGap] {
         for setting in settings(proof) {

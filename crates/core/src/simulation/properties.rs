@@ -136,6 +136,22 @@ proptest! {
     }
 
     #[test]
+    fn fleet_shrinks_only_after_a_whole_window_of_little_load(
+        setting in fleets(prop_oneof![Just(Setting::simple(10.0)), Just(Setting::policy(vec![gauge(WAITING, 10.0, 4.0)]))]),
+        faults in faults(START),
+        loads in proptest::collection::vec((prop_oneof![Just(0.0), 0.0..60.0_f64], 20_u64..400), 10..40),
+    ) {
+        // What the HPA was never told it cannot remember: that hole of `Proof::NoGap` is told in `named`.
+        let told = |fault: &Fault| fault.trouble != Trouble::KedaCutOff;
+        let mut world = troubled(setting, 0.0, faults.into_iter().filter(told).collect());
+        for (load, seconds) in loads {
+            world.load = load;
+            world.run(seconds);
+        }
+        prop_assert!(world.hasty.is_empty(), "{:?}\n{}", world.hasty, world.why());
+    }
+
+    #[test]
     fn count_stays_within_bounds_and_pace(setting in any_fleet(), faults in faults(START), load in 0.0..200.0_f64, min in 1_u32..4) {
         let max = min + 3;
         let start = setting.start.clamp(min, max);
