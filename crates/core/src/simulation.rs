@@ -258,9 +258,10 @@ impl World {
     /// Notes a move down that the load of the whole window before it does not justify.
     fn check_window(&mut self, from: u32, to: u32) {
         let window = self.setting.autoscaler().down.stabilization;
-        let limit = match self.setting.trigger {
-            Aggregation::DesiredReplicas(_) => 4.0 * f64::from(from),
-            _ => 10.0 * f64::from(from - 1),
+        let limit = if matches!(self.setting.trigger, Aggregation::DesiredReplicas(_)) {
+            4.0 * f64::from(from)
+        } else {
+            10.0 * f64::from(from - 1)
         };
         let within = |(at, _): &&(Moment, f64)| self.now.since(*at) < window;
         let busy: Vec<_> = self.least.iter().filter(within).filter(|(_, load)| *load > limit).collect();
