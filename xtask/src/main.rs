@@ -4,6 +4,7 @@
 mod bench;
 mod chart;
 mod demo;
+mod images;
 mod oci;
 mod test;
 mod testbed;
@@ -22,6 +23,8 @@ enum Xtask {
     Chart(chart::Options),
     /// Show the product working: a real control plane, the three programs, load, replicas that follow it
     Demo(demo::Options),
+    /// Build the three container images with docker, podman or buildah
+    Images(images::Options),
     /// Run every test: the crates' own, then the cluster tests inside a test bed
     Test(test::Options),
     /// A throwaway control plane with KEDA and KAITO, as plain processes in private namespaces
@@ -34,6 +37,7 @@ fn main() -> ExitCode {
         Xtask::Bench(options) => bench::run(&options),
         Xtask::Chart(options) => chart::run(&options),
         Xtask::Demo(options) => demo::run(&options),
+        Xtask::Images(options) => images::run(&options),
         Xtask::Test(options) => test::run(&options),
         Xtask::Testbed(command) => testbed::run(command),
     };

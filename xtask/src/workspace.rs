@@ -1,8 +1,11 @@
 //! Where the checkout and its target folder are, and how `cargo` is called from here.
 
 use std::env;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+use anyhow::{Context, Result};
 
 /// The folder of the root `Cargo.toml`.
 pub(crate) fn root() -> PathBuf {
@@ -31,4 +34,11 @@ pub(crate) fn cargo_variables() -> impl Iterator<Item = String> {
     env::vars_os()
         .filter_map(|(name, _)| name.into_string().ok())
         .filter(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_"))
+}
+
+/// The version of everything here.
+pub(crate) fn version() -> Result<String> {
+    let manifest = fs::read_to_string(root().join("Cargo.toml"))?;
+    let line = manifest.lines().find_map(|line| line.strip_prefix("version = "));
+    Ok(line.context("Cargo.toml has no version")?.trim_matches('"').to_owned())
 }

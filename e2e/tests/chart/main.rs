@@ -1,6 +1,7 @@
 //! The chart, without nodes: what it renders, what the API server says to it, and what becomes of its objects when releases
 //! come, change and go. `renders` needs helm only; the rest needs a bed.
 
+mod monitoring;
 mod policies;
 mod release;
 mod renders;
