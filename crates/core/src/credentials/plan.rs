@@ -114,7 +114,8 @@ impl Planner<'_> {
         Some(Step::Authentication { epoch, cause })
     }
 
-    /// Marks the old client certificates once the new one has been out for long enough.
+    /// Marks the old client certificates once the new one has been out for long enough. Who is told to read again before
+    /// there is a new one has called in vain.
     fn retiring(&self) -> Option<Timestamp> {
         let Draft {
             objects, clock, config, ..
@@ -122,7 +123,9 @@ impl Planner<'_> {
         if !clock.agrees() {
             return objects.server.retiring;
         }
-        let aged = || gate::identified_at(objects, config).is_some_and(|at| clock.passed(at));
+        let next = objects.authority.next.as_ref().map(|root| &root.id);
+        let replaced = objects.client.issuer().is_some_and(|issuer| Some(issuer) == next);
+        let aged = || replaced && gate::identified_at(objects, config).is_some_and(|at| clock.passed(at));
         let marking = match self.phase {
             Phase::Identify => aged(),
             Phase::Serve => !crosses(objects) && aged(),
@@ -192,7 +195,7 @@ impl Planner<'_> {
 }
 
 /// When an authority is half through its life.
-fn rotation_due(root: &Root) -> Timestamp {
+pub(super) fn rotation_due(root: &Root) -> Timestamp {
     let issued = root.validity.issued();
     let life = root.validity.not_after.duration_since(issued).unsigned_abs();
     later(issued, life / 2)

@@ -5,7 +5,9 @@ use std::collections::{HashMap, VecDeque};
 use jiff::Timestamp;
 
 use super::super::clock::later;
-use super::super::{Acknowledgement, Acknowledgements, Callers, Clock, LeafSource, Phase, Plan, Presence, Replica, Step, plan};
+use super::super::{
+    Acknowledgement, Acknowledgements, Callers, Clock, LeafSource, Objects, Phase, Plan, Presence, Replica, Step, plan,
+};
 use super::super::{AuthoritySecret, LeafSecret};
 use super::apply::{DAY, apply, config};
 use super::world::{Handshake, Published, Reading, Served, Stalled, World};
@@ -31,6 +33,8 @@ pub(super) struct Found {
     pub(super) states: usize,
     pub(super) handshakes: usize,
     pub(super) failures: usize,
+    /// States in which a caller that is told to read its credentials again finds none that would do.
+    pub(super) told_in_vain: usize,
     pub(super) example: Option<World>,
     /// Phases in which the objects were seen.
     pub(super) phases: Vec<Phase>,
@@ -221,6 +225,9 @@ impl Setting {
     }
 
     fn check(&self, world: &World, found: &mut Found) {
+        if is_told_in_vain(&world.objects) {
+            found.told_in_vain += 1;
+        }
         for caller in &world.callers {
             for replica in 0..2 {
                 found.handshakes += 1;
@@ -231,6 +238,12 @@ impl Setting {
             }
         }
     }
+}
+
+/// Callers with a retiring certificate are told to read again, and would read one that is retiring too.
+fn is_told_in_vain(objects: &Objects) -> bool {
+    let Ok(leaf) = &objects.client.leaf else { return false };
+    objects.server.retiring.is_some_and(|last| leaf.validity.not_before <= last)
 }
 
 fn target(step: &Step) -> usize {

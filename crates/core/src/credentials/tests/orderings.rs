@@ -32,6 +32,7 @@ fn lost(callers: &[Kind]) -> World {
 fn no_failure(name: &str, found: &Found) {
     println!("{name}: {} states, {} handshakes", found.states, found.handshakes);
     assert_eq!(found.failures, 0, "{name}: {:#?}", found.example);
+    assert_eq!(found.told_in_vain, 0, "{name}: callers are told to read again too early");
     assert_eq!(found.can_finish, found.states, "{name}: some states lead nowhere");
 }
 
