@@ -72,7 +72,10 @@ impl Reconciler {
             Step::Authority { replace, .. } => (&snapshot.authority, *replace),
             Step::Server(publication) => (&snapshot.server, publication.replace),
             Step::Client(publication) => (&snapshot.client, publication.replace),
-            Step::Authentication { epoch, .. } => return self.cluster.apply_authentication(*epoch).await,
+            Step::Authentication { epoch, .. } => {
+                let read = snapshot.authentication.object.as_ref();
+                return self.cluster.apply_authentication(*epoch, read).await;
+            }
         };
         let compose = {
             let (step, inspected, snapshot) = (step.clone(), Arc::clone(inspected), Arc::clone(snapshot));

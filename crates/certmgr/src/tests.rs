@@ -6,4 +6,7 @@ mod damage;
 mod handshake;
 mod memory;
 mod reference;
+mod rivals;
 mod rotation;
+mod status;
+mod store;

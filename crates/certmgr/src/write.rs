@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
-use keda_kaito_core::crd::{SecretTargetRef, TriggerAuthenticationSpec};
+use keda_kaito_core::crd::{ClusterTriggerAuthentication, SecretTargetRef, TriggerAuthenticationSpec};
 use keda_kaito_core::names;
 use kube::api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams, Preconditions};
 use serde_json::json;
@@ -87,17 +87,26 @@ impl Cluster {
         }
     }
 
-    /// Applies the ClusterTriggerAuthentication under our field manager.
-    pub(crate) async fn apply_authentication(&self, epoch: u64) -> Result<Outcome, Error> {
+    /// Applies the ClusterTriggerAuthentication over what was read, under our field manager.
+    pub(crate) async fn apply_authentication(
+        &self,
+        epoch: u64,
+        read: Option<&ClusterTriggerAuthentication>,
+    ) -> Result<Outcome, Error> {
         let object = names::TRIGGER_AUTHENTICATION;
+        let mut metadata = json!({
+            "name": object,
+            "labels": { names::NAME_LABEL: names::APP_NAME },
+            "annotations": { names::CREDENTIAL_EPOCH_ANNOTATION: epoch.to_string() },
+        });
+        let version = read.and_then(|read| read.metadata.resource_version.as_ref());
+        if let (Some(version), Some(metadata)) = (version, metadata.as_object_mut()) {
+            metadata.insert("resourceVersion".to_owned(), json!(version));
+        }
         let applied = json!({
             "apiVersion": "keda.sh/v1alpha1",
             "kind": "ClusterTriggerAuthentication",
-            "metadata": {
-                "name": object,
-                "labels": { names::NAME_LABEL: names::APP_NAME },
-                "annotations": { names::CREDENTIAL_EPOCH_ANNOTATION: epoch.to_string() },
-            },
+            "metadata": metadata,
             "spec": authentication_spec(),
         });
         let params = PatchParams::apply(names::CERTMGR_FIELD_MANAGER).force();
@@ -114,7 +123,8 @@ impl Cluster {
 fn is_lost(error: &kube::Error) -> bool {
     let kube::Error::Api(status) = error else { return false };
     // A namespace that does not exist answers 404 to a create, and says so.
-    let gone = status.code == 404 && status.details.as_ref().is_some_and(|details| details.kind == "secrets");
+    let ours = |kind: &str| ["secrets", "clustertriggerauthentications"].contains(&kind);
+    let gone = status.code == 404 && status.details.as_ref().is_some_and(|details| ours(&details.kind));
     status.code == 409 || gone
 }
 

@@ -11,6 +11,7 @@ mod gate;
 mod phase;
 mod plan;
 mod publish;
+mod schedule;
 mod step;
 mod view;
 
@@ -20,6 +21,7 @@ pub use config::{Config, ConfigError};
 pub use gate::{Need, Wait};
 pub use phase::Phase;
 pub use plan::{Plan, plan};
+pub use schedule::{Schedule, schedule};
 pub use step::{AuthorityWrite, Cause, Issue, LeafSource, NextAuthority, Publication, Step};
 pub use view::{
     Authentication, AuthoritySecret, BACKDATE, Flaw, Leaf, LeafSecret, MAX_ROOTS, Objects, Presence, Root, RootId, Validity,

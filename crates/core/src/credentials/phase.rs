@@ -52,6 +52,20 @@ impl Phase {
             Self::Clean => "clean",
         }
     }
+
+    /// What holds in it, in a sentence without a full stop.
+    #[must_use]
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Self::Stable => "one authority, nothing under way",
+            Self::Prepare => "the next authority is stored and not yet published",
+            Self::Trust => "scaler and KEDA are told to trust both authorities",
+            Self::Serve => "the scaler serves a certificate of the next authority",
+            Self::Identify => "KEDA shows a certificate of the next authority",
+            Self::Retire => "the scaler trusts the next authority alone",
+            Self::Clean => "KEDA trusts the next authority alone",
+        }
+    }
 }
 
 impl fmt::Display for Phase {

@@ -3,8 +3,9 @@
 use jiff::Timestamp;
 
 use super::super::clock::later;
-use super::super::{Acknowledgement, Acknowledgements, AuthoritySecret, Callers, Clock, Objects, Replica, plan};
-use super::apply::{DAY, apply, config, id, leaf, nothing, root, stable, start};
+use super::super::config::SHORTEST_AGE;
+use super::super::{Acknowledgement, Acknowledgements, AuthoritySecret, Callers, Clock, Objects, Replica, plan, schedule};
+use super::apply::{DAY, apply, config, id, leaf, life, nothing, root, stable, start};
 use super::said::said;
 
 /// One replica that holds whatever is published and sees only new callers.
@@ -108,6 +109,29 @@ fn authority_is_rotated_at_half_its_life_gate_by_gate() {
         ]
     );
     assert_eq!(objects.authority.signer, Some(id("B")));
+}
+
+#[test]
+fn what_is_due_by_age_happens_then_and_not_before() {
+    let mut objects = stable(start());
+    let due = schedule(&objects, &config());
+    for (secret, moment) in [("server", due.server), ("client", due.client)] {
+        let moment = moment.unwrap();
+        let early = carried_out(&mut objects.clone(), moment - SHORTEST_AGE);
+        assert_eq!(early, ["stable: nothing"], "{secret}");
+        let done = carried_out(&mut objects.clone(), moment);
+        assert!(done.iter().any(|step| step.contains(&format!("{secret} issue"))), "{done:?}");
+    }
+    let rotation = due.authority.unwrap();
+    for leaf in [&mut objects.server.leaf, &mut objects.client.leaf] {
+        leaf.as_mut().unwrap().validity = life(rotation, config().leaf_lifetime);
+    }
+    assert_eq!(
+        carried_out(&mut objects.clone(), rotation - SHORTEST_AGE),
+        ["stable: nothing"]
+    );
+    assert!(carried_out(&mut objects, rotation).remove(0).contains("prepare new"));
+    assert_eq!(schedule(&objects, &config()).authority, None, "one rotation at a time");
 }
 
 #[test]
