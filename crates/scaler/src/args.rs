@@ -61,6 +61,10 @@ pub struct ServeArgs {
     #[arg(long, env = "CONNECTION_AGE", default_value = "30m", value_parser = duration, value_name = "DURATION")]
     pub connection_age: Duration,
 
+    /// A trigger counts as a caller for twice its longest pause, and at least this long after its last call
+    #[arg(long, env = "CALLER_ACTIVE_FOR", default_value = "2m", value_parser = duration, value_name = "DURATION")]
+    pub caller_active_for: Duration,
+
     /// Connections of an authority that is no longer trusted are ended within this time, one by one
     #[arg(long, env = "RETIRE_WITHIN", default_value = "30s", value_parser = duration, value_name = "DURATION")]
     pub retire_within: Duration,

@@ -10,8 +10,6 @@ use tokio::time::Instant;
 
 use crate::tls::Caller;
 
-/// A caller is active for twice its longest pause, and at least this long after its last call.
-const ACTIVE_FOR: Duration = Duration::from_secs(120);
 /// Pauses beyond this are outages, not a rhythm.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1800);
 /// Most triggers remembered; the inactive go first, then nothing more is taken in.
@@ -22,6 +20,8 @@ const MAX_CALLERS: usize = 50_000;
 pub struct Callers {
     /// When the recording began.
     pub since: Instant,
+    /// A caller is active for twice its longest pause, and at least this long after its last call.
+    active_for: Duration,
     inner: Arc<Mutex<Inner>>,
 }
 
@@ -61,9 +61,10 @@ pub struct Summary {
 impl Callers {
     /// Knows nobody yet.
     #[must_use]
-    pub fn new(since: Instant) -> Self {
+    pub fn new(since: Instant, active_for: Duration) -> Self {
         Self {
             since,
+            active_for,
             inner: Arc::default(),
         }
     }
@@ -72,7 +73,7 @@ impl Callers {
     pub fn note(&self, trigger: Trigger, epoch: Option<u64>, caller: &Caller, now: Instant) {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         if inner.seen.len() >= MAX_CALLERS {
-            inner.seen.retain(|_, seen| seen.is_active(now));
+            inner.seen.retain(|_, seen| seen.is_active(self.active_for, now));
         }
         if inner.seen.len() >= MAX_CALLERS && !inner.seen.contains_key(&trigger) {
             return;
@@ -103,7 +104,7 @@ impl Callers {
     #[must_use]
     pub fn summary(&self, now: Instant) -> Summary {
         let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let active = || inner.seen.values().filter(|seen| seen.is_active(now));
+        let active = || inner.seen.values().filter(|seen| seen.is_active(self.active_for, now));
         Summary {
             lowest_epoch: active().filter_map(|seen| seen.epoch).min(),
             oldest_client: active().map(|seen| seen.not_before).min(),
@@ -112,8 +113,8 @@ impl Callers {
 }
 
 impl Seen {
-    fn is_active(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.last) <= ACTIVE_FOR.max(2 * self.longest_pause)
+    fn is_active(&self, at_least: Duration, now: Instant) -> bool {
+        now.saturating_duration_since(self.last) <= at_least.max(2 * self.longest_pause)
     }
 }
 
@@ -140,7 +141,7 @@ mod tests {
     #[test]
     fn lowest_epoch_and_oldest_certificate_of_active_callers_are_reported() {
         let start = Instant::now();
-        let callers = Callers::new(start);
+        let callers = Callers::new(start, Duration::from_secs(120));
         assert_eq!(callers.summary(start), Summary::default());
         callers.note(trigger("a", "m"), Some(7), &caller("1", 100), start);
         callers.note(trigger("b", "m"), Some(9), &caller("2", 200), start);
@@ -158,7 +159,7 @@ mod tests {
     #[test]
     fn triggers_of_one_scaled_object_are_told_apart() {
         let start = Instant::now();
-        let callers = Callers::new(start);
+        let callers = Callers::new(start, Duration::from_secs(120));
         callers.note(trigger("a", "old"), None, &caller("1", 100), start);
         callers.note(trigger("a", "new"), None, &caller("2", 200), start);
         assert_eq!(callers.summary(start).oldest_client, Timestamp::from_second(100).ok());
@@ -167,7 +168,7 @@ mod tests {
     #[test]
     fn callers_stay_active_for_twice_their_longest_pause() {
         let start = Instant::now();
-        let callers = Callers::new(start);
+        let callers = Callers::new(start, Duration::from_secs(120));
         let at = |seconds| start + Duration::from_secs(seconds);
         callers.note(trigger("brisk", "m"), Some(1), &caller("1", 1), at(0));
         callers.note(trigger("slow", "m"), Some(2), &caller("1", 1), at(0));
@@ -179,7 +180,7 @@ mod tests {
 
     #[test]
     fn triggers_are_nudged_once_for_each_certificate() {
-        let callers = Callers::new(Instant::now());
+        let callers = Callers::new(Instant::now(), Duration::from_secs(120));
         assert!(callers.nudge(&trigger("a", "m"), &caller("1", 1)));
         assert!(!callers.nudge(&trigger("a", "m"), &caller("1", 1)));
         assert!(callers.nudge(&trigger("a", "other"), &caller("1", 1)));

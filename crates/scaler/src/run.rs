@@ -83,7 +83,7 @@ pub async fn run(args: ScalerArgs, ctx: ProcessContext) -> anyhow::Result<()> {
     };
     let registry = Registry::new(Clock::start(), timing);
     metrics::fleet::register(&ctx.registry, registry.clone());
-    let callers = Callers::new(Instant::now());
+    let callers = Callers::new(Instant::now(), serve.caller_active_for);
     let connections = Connections::default();
     let time = ClusterTime::default();
     let (publish, credentials) = watch::channel(None);

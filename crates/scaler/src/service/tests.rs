@@ -15,7 +15,7 @@ fn service() -> Service {
     let (_, credentials) = watch::channel(None);
     Service::new(
         registry,
-        Callers::new(tokio::time::Instant::now()),
+        Callers::new(tokio::time::Instant::now(), std::time::Duration::from_secs(120)),
         credentials,
         &PORTS_ALLOWED_BY_DEFAULT,
         Metrics::unregistered(),
