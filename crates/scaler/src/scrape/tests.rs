@@ -322,17 +322,6 @@ async fn body_that_comes_a_byte_at_a_time_is_given_up_long_before_the_timeout() 
 }
 
 #[tokio::test]
-async fn closed_port_is_a_failure_to_connect() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    drop(listener);
-    let error = scrape(address, page(Duration::from_secs(3)), None, || true)
-        .await
-        .unwrap_err();
-    assert_eq!(error.category(), "connect");
-}
-
-#[tokio::test]
 async fn pod_that_changed_is_neither_dialled_nor_believed() {
     let server = Server::start(|_| ok(BODY)).await;
     let error = scrape(server.address, page(Duration::from_secs(3)), None, || false)

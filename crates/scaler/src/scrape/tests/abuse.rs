@@ -29,6 +29,17 @@ async fn address_that_takes_no_connection_is_given_up_after_a_third_of_the_time(
 }
 
 #[tokio::test]
+async fn closed_port_is_a_failure_to_connect() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let error = scrape(address, page(Duration::from_secs(3)), None, || true)
+        .await
+        .unwrap_err();
+    assert_eq!(error.category(), "connect");
+}
+
+#[tokio::test]
 async fn redirect_is_not_followed_whatever_its_kind() {
     let elsewhere = Server::start(|_| ok(BODY)).await;
     for status in ["301 Moved", "302 Found", "303 See Other", "307 Temporary", "308 Permanent"] {
