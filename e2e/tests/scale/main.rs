@@ -3,5 +3,7 @@
 //! fleet, which would write too: `cargo xtask test` gives it one.
 
 mod fleet;
+mod leaders;
 mod size;
 mod support;
+mod tunnel;
