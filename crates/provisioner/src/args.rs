@@ -47,7 +47,8 @@ pub struct ProvisionerArgs {
     )]
     pub require_scaler: bool,
 
-    /// Most writes to ScaledObjects per second; a new credential epoch is spread over 10 per second in any case
+    /// Most writes to ScaledObjects per second, and most Events; a new credential epoch is spread over 10 per second in
+    /// any case
     #[arg(
         long,
         env = "API_WRITES_PER_SECOND",

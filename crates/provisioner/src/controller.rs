@@ -17,6 +17,7 @@ use keda_kaito_core::desired::RenderOptions;
 use keda_kaito_core::names;
 use keda_kaito_runtime::requeue::{self, Requeue};
 use keda_kaito_runtime::watch::Change;
+use kube::Resource;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -24,13 +25,15 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cluster::{Cluster, key_of};
 use crate::error::Error;
-use crate::queue::{Key, Queue};
+use crate::queue::{Cause, Key, Queue};
 use crate::reconcile::{Done, Memory, Reconciler, Task};
 use crate::serving::Serving;
 use watches::{News, Watches};
 
 /// Reconciliations under way; most of their time is spent waiting for the API server.
 const CONCURRENCY: usize = 8;
+/// Of one namespace: its slow webhooks and quotas are its own matter.
+const PER_NAMESPACE: usize = 4;
 /// No reconciliation is waited for longer when the loop ends.
 const WIND_DOWN: Duration = Duration::from_secs(5);
 
@@ -77,7 +80,7 @@ impl Controller {
                     Err(_ended) => break,
                 },
                 news = watches.next() => match news {
-                    Some(news) => self.take_in(&mut state, news),
+                    Some(news) => self.take_in(&mut state, news, Cause::News),
                     None => break,
                 },
                 () = sleep_until(due), if leads && state.running.len() < CONCURRENCY => {}
@@ -89,30 +92,45 @@ impl Controller {
     /// Everything that is known when the first lists are complete; only now may absence mean something.
     fn prime(&mut self, state: &mut State, watches: &Watches) {
         for news in watches.known() {
-            self.take_in(state, news);
+            self.take_in(state, news, Cause::Sweep);
         }
         self.enqueue_all(state);
     }
 
-    fn take_in(&mut self, state: &mut State, news: News) {
+    fn take_in(&mut self, state: &mut State, news: News, mut cause: Cause) {
         let now = Instant::now();
         let keys = match news {
             News::InferenceSet(change) => {
-                state.cluster.inference_sets.apply(&change);
+                let before = state.cluster.inference_sets.apply(&change);
+                if is_listed_again(before.as_deref(), &change) {
+                    cause = Cause::Sweep;
+                }
                 let key = key_of(&**change.object());
                 if matches!(change, Change::Deleted(_)) && state.cluster.inference_sets.get(&key).is_none() {
                     self.forget(state, &key);
                 }
                 vec![key]
             }
-            News::ScaledObject(change) => state.cluster.scaled_object(&change, now),
+            News::ScaledObject(change) => {
+                let before = state.cluster.scaled_objects.get(&key_of(&**change.object()));
+                if is_listed_again(before.map(AsRef::as_ref), &change) {
+                    cause = Cause::Sweep;
+                }
+                state.cluster.scaled_object(&change, now)
+            }
             News::Workspace(change) => state.cluster.workspace(&change),
-            News::TriggerAuthentication(change) => self.take_in_epoch(state, &change),
-            News::Lease(change) => self.take_in_lease(state, &change, now),
+            News::TriggerAuthentication(change) => {
+                cause = Cause::Sweep;
+                self.take_in_epoch(state, &change)
+            }
+            News::Lease(change) => {
+                cause = Cause::Sweep;
+                self.take_in_lease(state, &change, now)
+            }
         };
         for key in keys {
             if state.cluster.inference_sets.get(&key).is_some() {
-                state.queue.add(key, now);
+                state.queue.add(key, now, cause);
             }
         }
     }
@@ -161,7 +179,7 @@ impl Controller {
     fn enqueue_all(&self, state: &mut State) {
         let now = Instant::now();
         for key in state.cluster.inference_sets.keys() {
-            state.queue.add(key, now);
+            state.queue.add(key, now, Cause::Sweep);
         }
     }
 
@@ -208,7 +226,7 @@ impl Controller {
                     state.cluster.wrote(object, now);
                 }
                 if let Some(again) = done.again {
-                    state.queue.add(key.clone(), now + again);
+                    state.queue.add(key.clone(), now + again, Cause::News);
                 }
                 if done.provisioned {
                     state.provisioned.insert(key.clone());
@@ -263,7 +281,7 @@ impl State {
     fn new() -> Self {
         Self {
             cluster: Cluster::default(),
-            queue: Queue::default(),
+            queue: Queue::new(PER_NAMESPACE),
             serving: Serving::default(),
             memories: HashMap::new(),
             provisioned: HashSet::new(),
@@ -271,6 +289,15 @@ impl State {
             running: JoinSet::new(),
         }
     }
+}
+
+/// Whether the object is as it was known: only listed again.
+fn is_listed_again<K: Resource>(before: Option<&K>, change: &Change<K>) -> bool {
+    let (Some(before), Change::Applied(after)) = (before, change) else {
+        return false;
+    };
+    let (before, after) = (before.meta(), after.meta());
+    before.uid == after.uid && before.resource_version.is_some() && before.resource_version == after.resource_version
 }
 
 async fn sleep_until(due: Option<Instant>) {

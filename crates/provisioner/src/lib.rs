@@ -10,7 +10,6 @@ mod cluster;
 mod controller;
 mod discovery;
 mod error;
-mod pace;
 mod queue;
 mod reconcile;
 mod serving;

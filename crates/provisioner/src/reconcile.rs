@@ -15,6 +15,7 @@ use keda_kaito_core::desired::RenderOptions;
 use keda_kaito_core::drift::drift;
 use keda_kaito_core::plan::{Apply, Kept, Observation, Plan, Removal, ScalerState, Verdict, Wait, Why, plan};
 use keda_kaito_runtime::events::{Notice, Recorder};
+use keda_kaito_runtime::pace::Pace;
 use kube::Client;
 use tokio::time::Instant;
 
@@ -22,7 +23,6 @@ use crate::cluster::Snapshot;
 use crate::error::{Error, name_of};
 use crate::events;
 use crate::metrics::Metrics;
-use crate::pace::Pace;
 use crate::queue::Key;
 pub(crate) use memory::Memory;
 use memory::Unaccepted;

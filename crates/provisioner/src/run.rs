@@ -9,6 +9,7 @@ use keda_kaito_core::names;
 use keda_kaito_runtime::client::{self, Clients};
 use keda_kaito_runtime::events::Recorder;
 use keda_kaito_runtime::lease::{self, Leader, LeaderStatus, LeaseConfig};
+use keda_kaito_runtime::pace::Pace;
 use keda_kaito_runtime::program::{About, Essential, ProcessContext};
 use keda_kaito_runtime::readiness::Gate;
 use keda_kaito_runtime::watch::WatchMetrics;
@@ -21,7 +22,6 @@ use crate::args::ProvisionerArgs;
 use crate::controller::{Controller, watches};
 use crate::discovery::{self, Served};
 use crate::metrics::Metrics;
-use crate::pace::Pace;
 use crate::reconcile::Reconciler;
 
 /// What the process is called.
@@ -64,13 +64,15 @@ pub async fn run(args: ProvisionerArgs, ctx: ProcessContext) -> anyhow::Result<(
     let interval = Duration::from_secs(1) / api_writes_per_second;
     let (fence, fenced) = watch::channel(None);
     let writer = lease::fenced(clients.api.clone(), fenced);
-    let reconciler = Reconciler {
-        client: writer.clone(),
-        recorder: Recorder::new(writer, names::PROVISIONER_FIELD_MANAGER, &ctx.identity.name, &ctx.registry),
-        metrics,
-        writes: Arc::new(Mutex::new(Pace::new(interval, api_writes_per_second, now))),
-        credentials: Arc::new(Mutex::new(Pace::new(CREDENTIALS_EVERY, 1, now))),
-    };
+    let reconciler =
+        Reconciler {
+            client: writer.clone(),
+            recorder: Recorder::new(writer, names::PROVISIONER_FIELD_MANAGER, &ctx.identity.name, &ctx.registry)
+                .paced(Pace::new(interval, api_writes_per_second, now)),
+            metrics,
+            writes: Arc::new(Mutex::new(Pace::new(interval, api_writes_per_second, now))),
+            credentials: Arc::new(Mutex::new(Pace::new(CREDENTIALS_EVERY, 1, now))),
+        };
     let (lead, leading) = watch::channel(false);
     let (idle, idles) = watch::channel(true);
     let sessions = Sessions {

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use crate::client::describe;
 use crate::metrics::SharedRegistry;
+use crate::pace::Pace;
 use budget::Budget;
 
 mod budget;
@@ -59,6 +60,7 @@ struct Inner {
     controller: String,
     instance: String,
     budget: Mutex<Budget>,
+    pace: Mutex<Option<Pace>>,
     outcomes: Outcomes,
 }
 
@@ -78,13 +80,21 @@ impl Recorder {
                 controller: controller.to_owned(),
                 instance: instance.to_owned(),
                 budget: Mutex::new(Budget::default()),
+                pace: Mutex::new(None),
                 outcomes,
             }),
         }
     }
 
-    /// Creates the Event unless the same object, reason and note had one in the last 10 minutes. Takes 5 s at most and
-    /// never fails: what goes wrong is logged and counted.
+    /// Publishes at most at this pace from now on; what comes faster waits for its turn.
+    #[must_use]
+    pub fn paced(self, pace: Pace) -> Self {
+        *self.inner.pace.lock().unwrap_or_else(PoisonError::into_inner) = Some(pace);
+        self
+    }
+
+    /// Creates the Event unless the same object, reason and note had one in the last 10 minutes. Takes 5 s at most once its
+    /// turn has come, and never fails: what goes wrong is logged and counted.
     pub async fn publish(&self, notice: Notice) {
         let note = truncate(notice.note.clone(), MAX_NOTE);
         let key = budget::key(&notice.regarding, notice.reason, &note);
@@ -92,6 +102,7 @@ impl Recorder {
             self.count("repeated");
             return;
         }
+        self.wait_for_turn().await;
         let event = self.event(&notice, note, Timestamp::now());
         let namespace = event.metadata.namespace.clone().unwrap_or_default();
         let api: Api<Event> = Api::namespaced(self.inner.client.clone(), &namespace);
@@ -109,6 +120,16 @@ impl Recorder {
             error,
             "failed to publish an Event"
         );
+    }
+
+    async fn wait_for_turn(&self) {
+        let due = {
+            let mut pace = self.inner.pace.lock().unwrap_or_else(PoisonError::into_inner);
+            pace.as_mut().map(|pace| pace.reserve(Instant::now()))
+        };
+        if let Some(due) = due {
+            tokio::time::sleep_until(due).await;
+        }
     }
 
     fn event(&self, notice: &Notice, note: String, now: Timestamp) -> Event {

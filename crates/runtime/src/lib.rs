@@ -18,6 +18,7 @@ pub mod clock;
 pub mod crds;
 pub mod events;
 pub mod lease;
+pub mod pace;
 pub mod requeue;
 pub mod watch;
 

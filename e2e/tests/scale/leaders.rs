@@ -40,6 +40,9 @@ async fn leaders_of_both_programs_change_as_promised_and_nobody_writes_beside_th
         result = edit_again_and_again(&bed, &places) => result?,
         result = delete_again_and_again(&bed) => result?,
     }
+    for place in &places {
+        bed.delete(Kind::INFERENCE_SET, &place.namespace, &place.name).await?;
+    }
     provisioners.nobody_wrote_beside_the_holder()?;
     certmgrs.nobody_wrote_beside_the_holder()
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use keda_kaito_e2e::audit::{AuditLog, Request, counts};
-use keda_kaito_e2e::bed::{Bed, Look, eventually};
+use keda_kaito_e2e::bed::Bed;
 use keda_kaito_e2e::cases::documents::annotation;
 use keda_kaito_e2e::cases::objects::Kind;
 use keda_kaito_e2e::cases::times;
@@ -14,9 +14,10 @@ use keda_kaito_e2e::programs::{Name, Program};
 use serde_json::json;
 
 use super::fleet::{self, Place};
-use super::support::{self, is_of_lease, metric_is};
+use super::support::{self, is_written_by_us, metric_is};
 
 const AGENT: &str = "keda-kaito-scaler-provisioner";
+const PREFIX: &str = "scale";
 const EDITS: usize = 200;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -28,7 +29,7 @@ async fn many_inference_sets_are_provisioned_at_the_pace_and_then_left_alone() -
     let _certmgr = support::run(&bed, support::start(&bed, Name::Certmgr, 20)?).await?;
     let _scaler = support::run(&bed, support::start(&bed, Name::Scaler, 10)?).await?;
     let begun = Instant::now();
-    let places = fleet::create(&bed, "scale", count, number("SCALE_WORKSPACES", 0)).await?;
+    let places = fleet::create(&bed, PREFIX, count, number("SCALE_WORKSPACES", 0)).await?;
     times::note(&bed, &format!("{count} InferenceSets created"), begun.elapsed())?;
 
     let mark = log.mark()?;
@@ -45,7 +46,7 @@ async fn many_inference_sets_are_provisioned_at_the_pace_and_then_left_alone() -
     .await?;
     times::note(&bed, &format!("{count} ScaledObjects at {pace} writes/s"), begun.elapsed())?;
     note_usage(&bed, &provisioner, "after the cold start")?;
-    settled(&log).await?;
+    support::settled(&log).await?;
     let requests = log.since(mark)?;
     let ours: Vec<Request> = requests.into_iter().filter(|request| request.agent == AGENT).collect();
     let applied = ours
@@ -73,26 +74,6 @@ fn note_usage(bed: &Bed, program: &Program, when: &str) -> Result<()> {
     times::note(bed, &what, Duration::ZERO)
 }
 
-/// Waits until nothing of ours has been written for some seconds.
-async fn settled(log: &AuditLog) -> Result<()> {
-    let mut mark = log.mark()?;
-    let mut since = Instant::now();
-    eventually(Duration::from_secs(300), "nothing is written any more", async || {
-        let writes: Vec<Request> = log.since(mark)?.into_iter().filter(written_by_us).collect();
-        if let Some(last) = writes.last() {
-            mark = log.mark()?;
-            since = Instant::now();
-            return Ok(Look::NotYet(last.summary()));
-        }
-        Ok(Look::when(since.elapsed() > Duration::from_secs(5), ()))
-    })
-    .await
-}
-
-fn written_by_us(request: &Request) -> bool {
-    request.agent.starts_with("keda-kaito-scaler-") && request.is_write() && !is_of_lease(request)
-}
-
 async fn at_rest(bed: &Bed, log: &AuditLog) -> Result<()> {
     let span = Duration::from_secs(u64::try_from(number("SCALE_REST", 30))?);
     let mark = log.mark()?;
@@ -100,7 +81,7 @@ async fn at_rest(bed: &Bed, log: &AuditLog) -> Result<()> {
     let requests = log.since(mark)?;
     let writes: Vec<String> = requests
         .iter()
-        .filter(|request| written_by_us(request))
+        .filter(|request| is_written_by_us(request))
         .map(Request::summary)
         .collect();
     ensure!(writes.is_empty(), "written at rest: {writes:#?}");
@@ -122,7 +103,7 @@ async fn edits(bed: &Bed, log: &AuditLog, places: &[Place]) -> Result<()> {
         let patch = json!({"metadata": {"annotations": {annotation("max-replicas"): "6"}}});
         bed.patch(Kind::INFERENCE_SET, &place.namespace, &place.name, &patch).await?;
     }
-    settled(log).await?;
+    support::settled(log).await?;
     let requests = log.since(mark)?;
     let mut took = Vec::new();
     for place in edited {

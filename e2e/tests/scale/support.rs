@@ -4,7 +4,7 @@
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use keda_kaito_e2e::audit::{AuditLog, Request};
@@ -85,4 +85,25 @@ pub(crate) async fn metric_is(program: &Program, family: &str, value: f64, withi
 /// Whether the request is about a Lease, which programs renew at rest too.
 pub(crate) fn is_of_lease(request: &Request) -> bool {
     request.resource == "leases"
+}
+
+/// Whether one of the programs asked for a change of anything but a Lease.
+pub(crate) fn is_written_by_us(request: &Request) -> bool {
+    request.agent.starts_with("keda-kaito-scaler-") && request.is_write() && !is_of_lease(request)
+}
+
+/// Waits until the programs have written nothing but Leases for some seconds.
+pub(crate) async fn settled(log: &AuditLog) -> Result<()> {
+    let mut mark = log.mark()?;
+    let mut since = Instant::now();
+    eventually(Duration::from_secs(600), "nothing is written any more", async || {
+        let requests = log.since(mark)?;
+        if let Some(last) = requests.iter().rfind(|request| is_written_by_us(request)) {
+            mark = log.mark()?;
+            since = Instant::now();
+            return Ok(Look::NotYet(last.summary()));
+        }
+        Ok(Look::when(since.elapsed() > Duration::from_secs(5), ()))
+    })
+    .await
 }

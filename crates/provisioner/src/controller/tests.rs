@@ -9,6 +9,7 @@ use k8s_openapi::api::coordination::v1::Lease;
 use keda_kaito_core::crd::ClusterTriggerAuthentication;
 use keda_kaito_runtime::fake_api::{Answer, Playing, Scenario};
 use keda_kaito_runtime::watch::Change;
+use kube::Client;
 use serde_json::json;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -16,6 +17,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::Controller;
 use super::watches::{News, Watches};
+
+mod fairness;
 use crate::reconcile::tests::build::{EVENTS, OBJECT, Setup, inference_set, stored};
 
 struct Running {
@@ -30,6 +33,10 @@ struct Running {
 impl Running {
     fn start(scenario: Scenario, setup: &Setup, require_scaler: bool) -> Self {
         let (client, server) = scenario.patience(Duration::from_secs(3600)).start();
+        Self::start_with(client, server, setup, require_scaler)
+    }
+
+    fn start_with(client: Client, server: Playing, setup: &Setup, require_scaler: bool) -> Self {
         let (news, mut receiver) = mpsc::unbounded_channel();
         let (lead, leading) = watch::channel(false);
         let (idle, idles) = watch::channel(true);

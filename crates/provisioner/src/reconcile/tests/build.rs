@@ -8,13 +8,13 @@ use keda_kaito_core::desired::RenderOptions;
 use keda_kaito_core::plan::{Observation, Plan, ScalerState, plan};
 use keda_kaito_runtime::events::Recorder;
 use keda_kaito_runtime::metrics::SharedRegistry;
+use keda_kaito_runtime::pace::Pace;
 use kube::Client;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::cluster::{Snapshot, key_of};
 use crate::metrics::Metrics;
-use crate::pace::Pace;
 use crate::reconcile::{Memory, Reconciler, Task};
 
 pub(crate) const OBJECT: &str = "/apis/keda.sh/v1alpha1/namespaces/default/scaledobjects/phi-4";
@@ -42,6 +42,13 @@ pub(crate) fn inference_set() -> Builder {
 }
 
 impl Builder {
+    /// Another InferenceSet of the namespace, which needs no Workspace to know its maximum.
+    pub(crate) fn named(mut self, name: &str) -> Self {
+        self.0.metadata.name = Some(name.to_owned());
+        self.0.metadata.uid = Some(format!("u-{name}"));
+        self.annotated("max-replicas", "5")
+    }
+
     pub(crate) fn annotated(mut self, key: &str, value: &str) -> Self {
         let annotations = self.0.metadata.annotations.as_mut().unwrap();
         annotations.insert(format!("scaledobject.kaito.sh/{key}"), value.to_owned());

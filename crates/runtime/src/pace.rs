@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 /// A rate with a burst.
 #[derive(Debug)]
-pub(crate) struct Pace {
+pub struct Pace {
     interval: Duration,
     burst: u32,
     /// When the bucket would be full, were nothing more taken.
@@ -14,7 +14,9 @@ pub(crate) struct Pace {
 }
 
 impl Pace {
-    pub(crate) fn new(interval: Duration, burst: u32, now: Instant) -> Self {
+    /// One place per `interval`, and `burst` of them at once after a rest; at least one.
+    #[must_use]
+    pub fn new(interval: Duration, burst: u32, now: Instant) -> Self {
         Self {
             interval,
             burst: burst.max(1),
@@ -23,7 +25,7 @@ impl Pace {
     }
 
     /// Takes the next place in the row and says when it is due.
-    pub(crate) fn reserve(&mut self, now: Instant) -> Instant {
+    pub fn reserve(&mut self, now: Instant) -> Instant {
         let room = self.interval * (self.burst - 1);
         let due = now.max(self.full_at.checked_sub(room).unwrap_or(now));
         self.full_at = self.full_at.max(now) + self.interval;
