@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use keda_kaito_core::crd::{InferenceSet, ScaledObject, Workspace};
-use keda_kaito_core::names;
+use keda_kaito_core::{names, take_over};
 use keda_kaito_runtime::watch::Change;
 use kube::Resource;
 use tokio::time::Instant;
@@ -123,7 +123,8 @@ impl Cluster {
     }
 
     /// A write of ours was answered with this object. The watch may not know it yet.
-    pub(crate) fn wrote(&mut self, object: ScaledObject, now: Instant) {
+    pub(crate) fn wrote(&mut self, mut object: ScaledObject, now: Instant) {
+        take_over::slim(&mut object);
         if let Some(version) = version_of(&object) {
             self.written.insert(key_of(&object), (version, now));
         }

@@ -37,8 +37,6 @@ pub struct WatchConfig {
     pub list_timeout: Duration,
     /// Everything is listed again this often, and every object reported as applied.
     pub resync: Duration,
-    /// Whether objects keep `metadata.managedFields`.
-    pub keep_managed_fields: bool,
 }
 
 impl Default for WatchConfig {
@@ -49,7 +47,6 @@ impl Default for WatchConfig {
             server_timeout: Duration::from_secs(20),
             list_timeout: Duration::from_secs(30),
             resync: Duration::from_secs(600),
-            keep_managed_fields: false,
         }
     }
 }
@@ -110,8 +107,8 @@ where
     supervise_dynamic(api, K::DynamicType::default(), config, metrics, shutdown)
 }
 
-/// Watches a kind, which may have been chosen at run time. The future does the work, as an essential task; it ends only
-/// after `shutdown`. Use a client without a read timeout.
+/// Watches a kind, which may have been chosen at run time. See [`supervise_trimmed`]; nothing is kept of
+/// `metadata.managedFields`.
 pub fn supervise_dynamic<K>(
     api: Api<K>,
     kind: K::DynamicType,
@@ -123,10 +120,28 @@ where
     K: Resource + Clone + DeserializeOwned + Send + Sync + 'static,
     K::DynamicType: Eq + Hash + Clone + Send + Sync,
 {
+    let trim = |object: &mut K| object.meta_mut().managed_fields = None;
+    supervise_trimmed(api, kind, config, metrics, shutdown, trim)
+}
+
+/// Watches a kind and keeps of each object what `trim` leaves of it. The future does the work, as an essential task; it ends
+/// only after `shutdown`. Use a client without a read timeout.
+pub fn supervise_trimmed<K>(
+    api: Api<K>,
+    kind: K::DynamicType,
+    config: WatchConfig,
+    metrics: &WatchMetrics,
+    shutdown: CancellationToken,
+    trim: fn(&mut K),
+) -> (Watched<K>, impl Future<Output = ()> + Send + use<K>)
+where
+    K: Resource + Clone + DeserializeOwned + Send + Sync + 'static,
+    K::DynamicType: Eq + Hash + Clone + Send + Sync,
+{
     let (confirm, freshness) = freshness::channel();
     let meters = metrics.add(&K::kind(&kind), freshness.clone());
     let (queue, changes) = changes::channel();
-    let view = view::View::new(kind, queue, confirm, meters, config.keep_managed_fields);
+    let view = view::View::new(kind, queue, confirm, meters, trim);
     let watched = Watched {
         store: view.store(),
         changes,

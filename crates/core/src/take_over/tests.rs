@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{migration, owned_fields};
+use super::{migration, owned_fields, slim};
 use crate::crd::ScaledObject;
 
 fn recorded(text: &str) -> Vec<ScaledObject> {
@@ -114,4 +114,23 @@ fn fields_of_others_are_never_taken() {
     .unwrap();
     assert_eq!(migration(&object), None);
     assert!(owned_fields(&object).is_empty());
+}
+
+#[test]
+fn slim_object_says_the_same_and_one_that_is_to_be_migrated_stays_whole() {
+    for object in reference() {
+        let mut slimmed = object.clone();
+        slim(&mut slimmed);
+        assert_eq!(slimmed, object);
+        let ours = migrated(object);
+        let mut slimmed = ours.clone();
+        slim(&mut slimmed);
+        slim(&mut slimmed);
+        assert!(!owned_fields(&ours).is_empty());
+        assert_eq!(owned_fields(&slimmed), owned_fields(&ours));
+        assert_eq!(migration(&slimmed), None);
+        let entries = slimmed.metadata.managed_fields.unwrap();
+        assert_eq!(entries.len(), 1);
+        assert!(entries[0].fields_v1.as_ref().unwrap().0.is_string());
+    }
 }

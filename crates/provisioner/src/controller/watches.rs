@@ -8,9 +8,11 @@ use futures::StreamExt;
 use futures::stream::{BoxStream, SelectAll};
 use k8s_openapi::api::coordination::v1::Lease;
 use keda_kaito_core::crd::{ClusterTriggerAuthentication, InferenceSet, ScaledObject, Workspace};
-use keda_kaito_core::names;
+use keda_kaito_core::{names, take_over};
 use keda_kaito_runtime::readiness::Gate;
-use keda_kaito_runtime::watch::{Change, Freshness, WatchConfig, WatchMetrics, Watched, supervise, supervise_dynamic};
+use keda_kaito_runtime::watch::{
+    Change, Freshness, WatchConfig, WatchMetrics, Watched, supervise, supervise_dynamic, supervise_trimmed,
+};
 use kube::runtime::reflector::Store;
 use kube::{Api, Client};
 use tokio_util::sync::CancellationToken;
@@ -65,11 +67,8 @@ pub(crate) fn watches(
         metrics,
         stop.clone(),
     );
-    let owned = WatchConfig {
-        keep_managed_fields: true,
-        ..config()
-    };
-    let (scaled_objects, third) = supervise(Api::<ScaledObject>::all(client.clone()), owned, metrics, stop.clone());
+    let api = Api::<ScaledObject>::all(client.clone());
+    let (scaled_objects, third) = supervise_trimmed(api, (), config(), metrics, stop.clone(), take_over::slim);
     let one = WatchConfig {
         fields: Some(format!("metadata.name={}", names::TRIGGER_AUTHENTICATION)),
         ..config()

@@ -375,3 +375,19 @@ async fn shutdown_ends_the_driver_and_then_the_changes() {
     assert_eq!(running.next().await, "applied a/1@3");
     assert_eq!(running.next().await, "end");
 }
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_kept_of_what_only_others_need() {
+    let mut applied = map("a", "1", "3");
+    applied["metadata"]["annotations"] = json!({ "kubectl.kubernetes.io/last-applied-configuration": "{}", "b": "c" });
+    let scenario = list(Scenario::new("trim"), Answer::list("5", &[applied.clone()]));
+    applied["metadata"]["resourceVersion"] = json!("6");
+    let mut running = Running::start(watch(scenario, "5", Answer::open_watch(&[("MODIFIED", applied)])));
+    for _ in 0..2 {
+        running.next().await;
+        let kept = running.watched.store.state();
+        assert_eq!(kept[0].metadata.managed_fields, None);
+        assert_eq!(kept[0].annotations().keys().collect::<Vec<_>>(), ["b"]);
+    }
+    running.server.finish().await;
+}

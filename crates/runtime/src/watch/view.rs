@@ -16,6 +16,8 @@ use super::changes::Push;
 use super::freshness::Confirm;
 use super::metrics::Meters;
 
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
 pub(super) struct View<K>
 where
     K: Resource + Clone + 'static,
@@ -26,7 +28,7 @@ where
     queue: Push<K>,
     confirm: Confirm,
     pub(super) meters: Meters,
-    keep_managed_fields: bool,
+    trim: fn(&mut K),
 }
 
 impl<K> View<K>
@@ -34,14 +36,14 @@ where
     K: Resource + Clone + 'static,
     K::DynamicType: Eq + Hash + Clone,
 {
-    pub(super) fn new(kind: K::DynamicType, queue: Push<K>, confirm: Confirm, meters: Meters, keep_managed_fields: bool) -> Self {
+    pub(super) fn new(kind: K::DynamicType, queue: Push<K>, confirm: Confirm, meters: Meters, trim: fn(&mut K)) -> Self {
         Self {
             writer: Writer::new(kind.clone()),
             kind,
             queue,
             confirm,
             meters,
-            keep_managed_fields,
+            trim,
         }
     }
 
@@ -151,9 +153,11 @@ where
     }
 
     fn trim(&self, mut object: K) -> K {
-        if !self.keep_managed_fields {
-            object.meta_mut().managed_fields = None;
+        // Of the size of the object again, and only kubectl's.
+        if let Some(annotations) = &mut object.meta_mut().annotations {
+            annotations.remove(LAST_APPLIED);
         }
+        (self.trim)(&mut object);
         object
     }
 
