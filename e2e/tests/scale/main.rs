@@ -4,7 +4,6 @@
 
 mod fleet;
 mod leaders;
-mod requests;
 mod size;
 mod support;
 mod tunnel;
