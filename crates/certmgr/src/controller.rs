@@ -9,6 +9,7 @@ use keda_kaito_core::crd::ClusterTriggerAuthentication;
 use keda_kaito_core::credentials::{Need, Plan, Wait};
 use keda_kaito_core::names;
 use keda_kaito_runtime::lease::Leader;
+use keda_kaito_runtime::panics;
 use keda_kaito_runtime::readiness::Gate;
 use keda_kaito_runtime::requeue;
 use keda_kaito_runtime::watch::{Changes, WatchConfig, WatchMetrics, supervise};
@@ -17,6 +18,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::error::Error;
 use crate::reconcile::Reconciler;
 use crate::waiting::Waiting;
 
@@ -43,7 +45,8 @@ impl Controller {
         while !shutdown.is_cancelled() {
             let leader = self.leader.borrow_and_update().clone();
             self.idle.send_replace(false);
-            let turn = self.reconciler.turn(leader.as_ref()).await;
+            let turn = panics::caught_async(self.reconciler.turn(leader.as_ref())).await;
+            let turn = turn.unwrap_or_else(|panicked| Err(Error::Panic(panicked)));
             self.idle.send_replace(true);
             let pause = match turn {
                 Ok(plan) => {

@@ -1,6 +1,7 @@
 //! What can go wrong in one turn. Every failure is tried again; none carries key material.
 
 use keda_kaito_runtime::client::describe;
+use keda_kaito_runtime::panics::Panicked;
 use kube::Error as KubeError;
 use thiserror::Error;
 
@@ -17,6 +18,8 @@ pub(crate) enum Error {
     Issue { what: &'static str, why: String },
     #[error("blocking work ended early: {0}")]
     Join(#[from] tokio::task::JoinError),
+    #[error("the turn {0}")]
+    Panic(#[from] Panicked),
     #[error("no end after {steps} writes in a row; the last was to {object:?}")]
     Endless { steps: usize, object: &'static str },
 }
@@ -27,7 +30,7 @@ impl Error {
         match self {
             Self::Read { source, .. } | Self::Clock { source } | Self::Write { source, .. } => refusal(source),
             Self::Issue { .. } => "issue",
-            Self::Join(_) => "internal",
+            Self::Join(_) | Self::Panic(_) => "internal",
             Self::Endless { .. } => "endless",
         }
     }

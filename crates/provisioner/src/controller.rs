@@ -6,15 +6,14 @@ mod tests;
 pub(crate) mod watches;
 
 use std::collections::{HashMap, HashSet};
-use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
-use futures::FutureExt;
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use keda_kaito_core::crd::ClusterTriggerAuthentication;
 use keda_kaito_core::desired::RenderOptions;
 use keda_kaito_core::names;
+use keda_kaito_runtime::panics;
 use keda_kaito_runtime::requeue::{self, Requeue};
 use keda_kaito_runtime::watch::Change;
 use kube::Resource;
@@ -34,6 +33,9 @@ use watches::{News, Watches};
 const CONCURRENCY: usize = 8;
 /// Of one namespace: its slow webhooks and quotas are its own matter.
 const PER_NAMESPACE: usize = 4;
+/// What the API server or the network is to blame for is over without anybody telling us. At most [`CONCURRENCY`] are tried at a
+/// time, each for as long as a call with its retries takes, which bounds the calls of however many objects.
+const LONGEST_OUTAGE_RETRY: Duration = Duration::from_secs(30);
 /// No reconciliation is waited for longer when the loop ends.
 const WIND_DOWN: Duration = Duration::from_secs(5);
 
@@ -203,8 +205,8 @@ impl Controller {
             let reconciler = self.reconciler.clone();
             state.running.spawn(async move {
                 let started = Instant::now();
-                let result = AssertUnwindSafe(reconciler.reconcile(task)).catch_unwind().await;
-                let result = result.unwrap_or_else(|panic| Err(Error::panic(panic.as_ref())));
+                let result = Box::pin(panics::caught_async(reconciler.reconcile(task))).await;
+                let result = result.unwrap_or_else(|panicked| Err(Error::Panic(panicked)));
                 (key, started.elapsed(), result)
             });
         }
@@ -247,6 +249,10 @@ impl Controller {
     fn failed(&self, state: &mut State, key: &Key, took: Duration, error: &Error, now: Instant) {
         self.reconciler.metrics.reconciled(error.category(), took);
         let delay = state.requeue.failed(key.clone());
+        let delay = match error.category() {
+            "unavailable" | "conflict" => delay.min(LONGEST_OUTAGE_RETRY),
+            _ => delay,
+        };
         state.queue.failed(key, now, delay, requeue::FIRST.min(delay));
         tracing::warn!(
             namespace = key.namespace,

@@ -1,9 +1,8 @@
 //! What can go wrong while one InferenceSet is reconciled, sorted by what it means for the next try.
 
-use std::any::Any;
-
 use keda_kaito_core::crd::ScaledObject;
 use keda_kaito_runtime::client::describe;
+use keda_kaito_runtime::panics::Panicked;
 use kube::Error as KubeError;
 use thiserror::Error;
 
@@ -16,8 +15,8 @@ pub(crate) enum Error {
     Unreadable { name: String, reason: String },
     #[error("ScaledObject {name:?} changed with every try")]
     Contended { name: String },
-    #[error("the reconciliation panicked: {message}")]
-    Panic { message: String },
+    #[error("the reconciliation {0}")]
+    Panic(Panicked),
 }
 
 /// A call, as it appears in messages and metrics.
@@ -44,15 +43,6 @@ pub(crate) enum Refusal {
 }
 
 impl Error {
-    /// What `catch_unwind` caught.
-    pub(crate) fn panic(payload: &(dyn Any + Send)) -> Self {
-        let text = payload.downcast_ref::<&str>().copied();
-        let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
-        Self::Panic {
-            message: text.unwrap_or("no message").to_owned(),
-        }
-    }
-
     /// One word from a closed list, for labels and logs.
     pub(crate) fn category(&self) -> &'static str {
         match self {
@@ -64,7 +54,7 @@ impl Error {
             },
             Self::Unreadable { .. } => "unreadable",
             Self::Contended { .. } => "conflict",
-            Self::Panic { .. } => "panic",
+            Self::Panic(_) => "panic",
         }
     }
 

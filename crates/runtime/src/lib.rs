@@ -19,6 +19,7 @@ pub mod crds;
 pub mod events;
 pub mod lease;
 pub mod pace;
+pub mod panics;
 pub mod requeue;
 pub mod watch;
 

@@ -12,6 +12,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use keda_kaito_core::record::DecisionRecord;
+use keda_kaito_runtime::panics;
 use keda_kaito_runtime::readiness::Gate;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -161,6 +162,17 @@ impl Engine {
         self.scheduler.settle(key);
     }
 
+    /// One InferenceSet whose objects or samples make us panic costs the others nothing. It is forgotten: no value is
+    /// better than one computed from what was left half done.
+    fn guarded(&mut self, work: &'static str, key: &SetKey, task: impl FnOnce(&mut Self)) {
+        let Err(panicked) = panics::caught(|| task(self)) else {
+            return;
+        };
+        self.config.metrics.panicked(work);
+        tracing::warn!(namespace = %key.namespace, name = %key.name, work, %panicked, "an InferenceSet is given up until it changes");
+        self.forget(key);
+    }
+
     fn forget(&mut self, key: &SetKey) {
         self.config.registry.forget(key);
         self.scheduler.remove_set(key);
@@ -182,7 +194,7 @@ impl Engine {
         while let Some(work) = self.scheduler.next(now) {
             match work {
                 Work::Scrape(key, id) => self.scrape(key, id, watches, now),
-                Work::RoundOver(key) => self.end_round(&key, now),
+                Work::RoundOver(key) => self.guarded("round", &key, |engine| engine.end_round(&key, now)),
             }
         }
     }

@@ -33,6 +33,7 @@ pub struct Metrics {
     not_after: Gauge,
     root_not_after: Gauge,
     over_quota: Gauge,
+    panics: By<1>,
     blind: Gauge,
     clock_skew: Gauge<f64, AtomicU64>,
 }
@@ -65,9 +66,15 @@ impl Metrics {
             not_after: Gauge::default(),
             root_not_after: Gauge::default(),
             over_quota: Gauge::default(),
+            panics: Family::default(),
             blind: Gauge::default(),
             clock_skew: Gauge::default(),
         }
+    }
+
+    /// Looking after one InferenceSet panicked.
+    pub fn panicked(&self, work: &'static str) {
+        self.panics.get_or_create(&[("work", work)]).inc();
     }
 
     fn register_scraping(&self, registry: &mut Registry) {
@@ -81,6 +88,8 @@ impl Metrics {
         registry.register("targets_over_quota", help, self.over_quota.clone());
         let help = "1 while another replica of the scaler sees targets and this one sees none, else 0";
         registry.register("blind", help, self.blind.clone());
+        let help = "Panics while one InferenceSet was looked after, which then has no value until it changes, by work";
+        registry.register("panics", help, self.panics.clone());
     }
 
     fn register_serving(&self, registry: &mut Registry) {

@@ -202,6 +202,24 @@ async fn failed_object_is_tried_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn object_that_failed_throughout_an_outage_is_tried_soon_after_it() {
+    let setup = Setup::new(inference_set());
+    let tries = 10;
+    let outage = (0..tries).fold(Scenario::new("outage"), |scenario, _| {
+        scenario.step("create", Method::PATCH, OBJECT, Answer::status(500, "InternalError"))
+    });
+    let running = Running::start(outage, &setup, false);
+    let started = tokio::time::Instant::now();
+    running.lead.send_replace(true);
+    running.say(epoch("3"));
+    running.tell(&setup);
+    running.server.finish().await;
+    // 1 + 2 + 4 + 8 + 16 and then 30 s each; doubling on would be 400 s and more.
+    let took = started.elapsed();
+    assert!(took > Duration::from_secs(100) && took < Duration::from_secs(170), "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn loop_ends_with_its_watches() {
     let setup = Setup::new(inference_set());
     let running = Running::start(Scenario::new("end"), &setup, false);

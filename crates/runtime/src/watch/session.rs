@@ -240,10 +240,11 @@ where
     }
 }
 
-/// Interruptions in a row, a quarter of a minute and more of them, that someone should look at.
+/// Interruptions in a row, ten seconds and more of them, that someone should look at.
 const LASTING: u32 = 5;
-/// Doubled by the jitter at most, so that with a hung list before it a view is current a minute after the server is.
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// Doubled by the jitter at most. Twice that and a hung list in between are less than the minute within which a view is
+/// to be current again.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// However long the server asks us to wait.
 const LONGEST_RETRY_AFTER: u64 = 30;
 

@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::Arc;
 
+use kube::Resource;
 use kube::core::DeserializeGuard;
 use kube::core::error_boundary::InvalidObject;
 use kube::runtime::reflector::{ObjectRef, Store, store::Writer};
 use kube::runtime::watcher::Event;
-use kube::{Resource, ResourceExt};
 use tokio::time::Instant;
 
 use super::Change;
@@ -77,7 +77,8 @@ where
             };
             let key = self.key(&object);
             let known = gone.get(&key).filter(|known| known.meta().uid == object.meta().uid);
-            if report_all || known.is_none_or(|known| known.resource_version() != object.resource_version()) {
+            // All of the metadata: a cluster restored from a backup gives out the same versions again.
+            if report_all || known.is_none_or(|known| known.meta() != object.meta()) {
                 applied.push(key.clone());
             }
             if known.is_some() {

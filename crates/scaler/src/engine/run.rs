@@ -46,7 +46,7 @@ impl Engine {
 
     fn refresh_dirty(&mut self, watches: &Watches, rules: &TriggerRules, now: Instant) {
         for key in std::mem::take(&mut self.dirty) {
-            self.refresh(&key, watches, rules, now);
+            self.guarded("refresh", &key, |engine| engine.refresh(&key, watches, rules, now));
         }
         if self.first_rounds.as_ref().is_some_and(|awaited| awaited.is_empty()) {
             self.config.first_round.open();

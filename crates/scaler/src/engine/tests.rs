@@ -288,3 +288,37 @@ fn rounds_of_many_inference_sets_are_spread_over_the_interval() {
     let key = SetKey::new("ns", "phi");
     assert!((phase(&key, "scaler-0") - phase(&key, "scaler-1")).abs() > 1e-6);
 }
+
+#[tokio::test]
+async fn panic_over_one_inference_set_leaves_the_others_alone() {
+    let registry = Registry::new(Clock::start(), Timing::default());
+    let readiness = Readiness::default();
+    let metrics = SharedRegistry::with_prefix("test");
+    let (sender, _reports) = mpsc::channel(MAX_REPORTS);
+    let mut engine = Engine::new(EngineConfig {
+        registry: registry.clone(),
+        metrics: Metrics::register(&metrics),
+        rules: Arc::new(Rules::default()),
+        quotas: MANY,
+        identity: "scaler-0".to_owned(),
+        reports: sender,
+        cache: readiness.gate("cache", "waiting"),
+        first_round: readiness.gate("first round", "waiting"),
+    });
+    let key = |name: &str| SetKey {
+        namespace: "ns".into(),
+        name: name.into(),
+    };
+    let (bad, good) = (key("bad"), key("good"));
+    for set in [&bad, &good] {
+        engine.guarded("refresh", set, |engine| drop(engine.config.registry.track(set)));
+    }
+    engine.guarded("round", &bad, |engine| {
+        let state = engine.config.registry.track(&bad);
+        let _held = lock(&state);
+        panic!("out of tea");
+    });
+    assert!(registry.get(&bad).is_none(), "its half-done state is still answered from");
+    assert!(registry.get(&good).is_some());
+    assert!(metrics.encode().unwrap().contains("test_panics_total{work=\"round\"} 1"));
+}

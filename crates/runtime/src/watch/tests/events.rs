@@ -21,6 +21,27 @@ async fn event_that_was_overtaken_is_not_believed_and_all_is_listed_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn object_that_changed_under_the_same_version_is_reported() {
+    let mut other = map("a", "1", "3");
+    other["metadata"]["annotations"] = json!({ "restored": "yes" });
+    let scenario = list(
+        Scenario::new("restored"),
+        Answer::list("5", &[map("a", "1", "3"), map("b", "1", "4")]),
+    );
+    let scenario = watch(scenario, "5", Answer::broken());
+    let listed = [other, map("b", "1", "4"), map("c", "1", "4")];
+    let scenario = list(scenario, Answer::list("4", &listed));
+    let mut running = Running::start(watch(scenario, "4", Answer::open_watch(&[])));
+    running.settle().await;
+    let mut first = [running.next().await, running.next().await];
+    first.sort();
+    assert_eq!(first, ["applied a/1@3", "applied b/1@4"]);
+    assert_eq!(running.next().await, "applied a/1@3");
+    assert_eq!(running.next().await, "applied c/1@4");
+    running.server.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn event_larger_than_any_object_is_not_kept_and_all_is_listed_again() {
     let mut huge = map("a", "1", "9");
     huge["data"] = json!({ "text": "x".repeat(9 * 1024 * 1024) });
