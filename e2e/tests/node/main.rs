@@ -1,0 +1,206 @@
+//! The chart installed by Helm on a real node: programs, models and probes are pods, KEDA and KAITO run beside them. One
+//! test after another, each from a release as an operator would have it.
+
+mod calls;
+mod pods;
+mod reference;
+mod release;
+mod shell;
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use keda_kaito_e2e::bed::{Look, eventually};
+use release::{CREDENTIALS, HIGHLY_AVAILABLE, NAMESPACE, Release};
+use shell::{kubectl, kubectl_with};
+
+const SCALER: &str = "deployment/keda-kaito-scaler";
+const SCALER_PODS: &str = "app.kubernetes.io/component=scaler";
+const SOON: Duration = Duration::from_secs(120);
+
+#[tokio::test]
+async fn the_quick_start_closes_its_loop_with_the_programs_as_pods() -> Result<()> {
+    let release = Release::installed(&[]).await?;
+    eprintln!("{}", release.test().await?);
+    pods::quick_start().await?;
+    // The documented threshold is 10; the HPA waits a minute before it goes up.
+    pods::set_waiting(58).await?;
+    pods::replicas(2, Duration::from_secs(240)).await?;
+    pods::set_waiting(0).await?;
+    pods::delete_quick_start().await
+}
+
+#[tokio::test]
+async fn upgrade_scaling_roll_back_and_uninstall_lose_no_credentials() -> Result<()> {
+    let release = Release::installed(&[]).await?;
+    let before = release::credentials().await?;
+    ensure!(before.len() == CREDENTIALS.len(), "{} of our Secrets are there", before.len());
+
+    release
+        .upgrade(&["scaler.replicas=2", "logs.level=debug", "provisioner.replicas=2"])
+        .await?;
+    ensure!(ready(SCALER).await? == "2", "the scaler was not scaled by the chart");
+    for (program, replicas) in [
+        ("scaler", 1),
+        ("certmgr", 2),
+        ("certmgr", 1),
+        ("provisioner", 0),
+        ("provisioner", 1),
+    ] {
+        let deployment = release::deployment(program);
+        kubectl(&["scale", &deployment, "-n", NAMESPACE, &format!("--replicas={replicas}")]).await?;
+        kubectl(&["rollout", "status", &deployment, "-n", NAMESPACE, "--timeout=120s"]).await?;
+    }
+    release.roll_back(1).await?;
+    ensure!(ready(SCALER).await? == "1", "the roll-back did not bring back one replica");
+    ensure!(
+        release::credentials().await? == before,
+        "upgrade or roll-back changed the credentials"
+    );
+
+    release.uninstall().await?;
+    eventually(SOON, "the programs' pods are gone", async || {
+        let left = kubectl(&["get", "pods", "-n", NAMESPACE, "-o", "name"]).await?;
+        Ok(Look::when(left.trim().is_empty(), left))
+    })
+    .await?;
+    ensure!(release::credentials().await? == before, "uninstalling took credentials along");
+    Release::installed(&[]).await?;
+    ensure!(
+        release::credentials().await? == before,
+        "the next installation did not use the credentials it found"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn updating_the_scaler_under_200_calls_a_second_fails_no_call() -> Result<()> {
+    let release = Release::installed(&HIGHLY_AVAILABLE).await?;
+    pods::scaled_object().await?;
+    let calls = calls::Calls::start().await?;
+    calls.wait_for(400, Duration::from_secs(30)).await?;
+    let mut set = HIGHLY_AVAILABLE.to_vec();
+    set.push("scaler.podAnnotations.round=two");
+    release.upgrade(&set).await?;
+    let so_far = calls.made();
+    calls.wait_for(so_far + 400, Duration::from_secs(30)).await?;
+    let (made, failures) = calls.stop().await;
+    eprintln!("node: {made} calls during a rolling update, {} failed", failures.len());
+    ensure!(
+        failures.is_empty(),
+        "of {made} calls failed {}: {:?}",
+        failures.len(),
+        failures.first()
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_drain_leaves_a_replica_serving_until_the_node_is_back() -> Result<()> {
+    Release::installed(&HIGHLY_AVAILABLE).await?;
+    let node = kubectl(&["get", "nodes", "-o", "name"]).await?;
+    let node = node.trim().trim_start_matches("node/");
+    // There is no other node: the budget must stop the drain before the last replica.
+    let drain = [
+        "drain",
+        node,
+        "--ignore-daemonsets",
+        "--delete-emptydir-data",
+        "--force",
+        "--timeout=30s",
+    ];
+    let selector = ["--pod-selector", SCALER_PODS];
+    let said = kubectl(&[drain.as_slice(), &selector].concat()).await;
+    let refused = said.err().map(|error| format!("{error:#}")).unwrap_or_default();
+    ensure!(
+        refused.contains("disruption budget") || refused.contains("global timeout"),
+        "the drain said {refused:?}"
+    );
+    ensure!(ready(SCALER).await? == "1", "the drain took the last replica");
+    kubectl(&["uncordon", node]).await?;
+    eventually(SOON, "both replicas are back", async || {
+        let ready = ready(SCALER).await?;
+        Ok(Look::when(ready == "2", ready))
+    })
+    .await
+    .map(drop)
+}
+
+#[tokio::test]
+async fn killed_and_starved_programs_come_back_with_the_same_credentials() -> Result<()> {
+    let release = Release::installed(&[]).await?;
+    let before = release::credentials().await?;
+    for program in ["scaler", "certmgr", "provisioner"] {
+        let restarts = pods::restarts(program).await?;
+        pods::kill(program)?;
+        eventually(SOON, "the kubelet started it again and it is ready", async || {
+            let now = pods::restarts(program).await?;
+            let ready = ready(&release::deployment(program)).await?;
+            Ok(Look::when(
+                now > restarts && ready == "1",
+                format!("{program}: {now} restarts, {ready} ready"),
+            ))
+        })
+        .await?;
+    }
+    // No program lives in a megabyte and a half.
+    let starved =
+        r#"[{"op": "replace", "path": "/spec/template/spec/containers/0/resources", "value": {"limits": {"memory": "1500Ki"}}}]"#;
+    kubectl(&[
+        "patch",
+        &release::deployment("certmgr"),
+        "-n",
+        NAMESPACE,
+        "--type=json",
+        "--patch",
+        starved,
+    ])
+    .await?;
+    eventually(SOON, "certmgr dies of its memory limit", async || {
+        let states = kubectl(&[
+            "get",
+            "pods",
+            "-n",
+            NAMESPACE,
+            "-l",
+            "app.kubernetes.io/component=certmgr",
+            "-o",
+            "json",
+        ])
+        .await?;
+        Ok(Look::when(
+            states.contains("OOMKilled") || states.contains("StartError"),
+            "alive",
+        ))
+    })
+    .await?;
+    release.upgrade(&[]).await?;
+    ensure!(release::credentials().await? == before, "the credentials changed");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_release_of_the_go_scaler_is_upgraded_in_place() -> Result<()> {
+    reference::upgrade().await
+}
+
+#[tokio::test]
+async fn the_programs_are_refused_nothing_in_a_namespace_that_enforces_restricted_pods() -> Result<()> {
+    Release::installed(&[]).await?;
+    let bad = r#"{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "root"}, "spec": {"containers": [{"name": "c", "image": "bed.local/shell:1"}]}}"#;
+    let refused = kubectl_with(&["apply", "-n", NAMESPACE, "-f", "-"], bad).await;
+    ensure!(
+        refused.is_err_and(|error| format!("{error:#}").contains("violates PodSecurity \"restricted")),
+        "the namespace does not enforce restricted pods: this test shows nothing"
+    );
+    for program in ["scaler", "certmgr", "provisioner"] {
+        ensure!(ready(&release::deployment(program)).await? == "1", "{program} is not ready");
+        pods::is_confined(program)?;
+    }
+    Ok(())
+}
+
+async fn ready(deployment: &str) -> Result<String> {
+    let path = "jsonpath={.status.readyReplicas}";
+    kubectl(&["get", deployment, "-n", NAMESPACE, "-o", path]).await
+}
