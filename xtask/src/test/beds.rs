@@ -1,10 +1,11 @@
-//! Runs the cluster tests: most of them beside each other in one bed; those that would disturb them one after the other in
-//! beds of their own, meanwhile.
+//! Runs the cluster tests: most of them beside each other in one bed; those that would disturb them in beds of their own,
+//! two at a time, meanwhile.
 
 use std::env;
 use std::ffi::OsString;
 use std::io::{BufReader, Write, stdout};
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use anyhow::{Context, Result, anyhow};
@@ -64,6 +65,9 @@ code=0
 for executable; do "$executable" "$threads" $filter || code=1; done
 exit $code"#;
 
+/// Beds that run one after the other, beside the shared one and each other: their tests wait more than they compute.
+const LANES: usize = 2;
+
 struct Bed {
     name: &'static str,
     without: &'static [Part],
@@ -112,31 +116,40 @@ pub(crate) fn run(options: &Options, executables: Vec<Executable>) -> Result<(Ta
         threads: options.threads,
         executables: shared,
     };
+    let alone = Mutex::new(alone);
     thread::scope(|scope| {
-        let others = scope.spawn(|| {
-            let mut outcomes = Vec::new();
-            for bed in &alone {
-                let mut printed = Vec::new();
-                outcomes.push(run_in(bed, options, &mut printed)?);
-                // In one piece, so that two beds do not mix their lines.
-                stdout().lock().write_all(&printed)?;
-            }
-            Ok::<_, anyhow::Error>(outcomes)
-        });
+        let others: Vec<_> = (0..LANES)
+            .map(|_| scope.spawn(|| run_one_after_another(&alone, options)))
+            .collect();
         let first = if shared.executables.is_empty() {
             Ok((Tally::default(), true))
         } else {
             run_in(&shared, options, stdout())
         };
-        let others = others.join().map_err(|_panic| anyhow!("running a bed panicked"))??;
         let (mut tally, mut succeeded) = first?;
-        for (other, well) in others {
+        tally += skipped;
+        for lane in others {
+            let (other, well) = lane.join().map_err(|_panic| anyhow!("running a bed panicked"))??;
             tally += other;
             succeeded &= well;
         }
-        tally += skipped;
         Ok((tally, succeeded))
     })
+}
+
+/// Takes beds from the list, as another lane does, until there are none.
+fn run_one_after_another(beds: &Mutex<Vec<Bed>>, options: &Options) -> Result<(Tally, bool)> {
+    let (mut tally, mut succeeded) = (Tally::default(), true);
+    let next = || beds.lock().unwrap_or_else(PoisonError::into_inner).pop();
+    while let Some(bed) = next() {
+        let mut printed = Vec::new();
+        let (other, well) = run_in(&bed, options, &mut printed)?;
+        // In one piece, so that beds do not mix their lines.
+        stdout().lock().write_all(&printed)?;
+        tally += other;
+        succeeded &= well;
+    }
+    Ok((tally, succeeded))
 }
 
 fn run_in(bed: &Bed, options: &Options, terminal: impl Write) -> Result<(Tally, bool)> {
