@@ -60,7 +60,9 @@ async fn upgrade_scaling_roll_back_and_uninstall_lose_no_credentials() -> Result
 
     release.uninstall().await?;
     eventually(SOON, "the programs' pods are gone", async || {
-        let left = kubectl(&["get", "pods", "-n", NAMESPACE, "-o", "name"]).await?;
+        // The pod of `helm test` stays for its log.
+        let programs = "app.kubernetes.io/component in (scaler,certmgr,provisioner)";
+        let left = kubectl(&["get", "pods", "-n", NAMESPACE, "-l", programs, "-o", "name"]).await?;
         Ok(Look::when(left.trim().is_empty(), left))
     })
     .await?;
@@ -132,7 +134,7 @@ async fn killed_and_starved_programs_come_back_with_the_same_credentials() -> Re
     let before = release::credentials().await?;
     for program in ["scaler", "certmgr", "provisioner"] {
         let restarts = pods::restarts(program).await?;
-        pods::kill(program)?;
+        pods::kill(program).await?;
         eventually(SOON, "the kubelet started it again and it is ready", async || {
             let now = pods::restarts(program).await?;
             let ready = ready(&release::deployment(program)).await?;

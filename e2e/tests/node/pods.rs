@@ -85,15 +85,26 @@ pub(crate) async fn restarts(program: &str) -> Result<u32> {
     text.split_whitespace().map(|count| Ok(count.parse::<u32>()?)).sum()
 }
 
-/// Kills a program's process at once, as the host can.
-pub(crate) fn kill(program: &str) -> Result<()> {
-    kill_process(process(program)?, Signal::KILL).with_context(|| format!("killing {program}"))
+/// Kills a program's only process at once, as the host can; replicas of an earlier revision may still be ending.
+pub(crate) async fn kill(program: &str) -> Result<()> {
+    let only = eventually(READY_WITHIN, "one process of the program is left", async || {
+        let found = processes(program)?;
+        Ok(match found.as_slice() {
+            [only] => Look::Met(*only),
+            several => Look::NotYet(format!("{} processes", several.len())),
+        })
+    })
+    .await?;
+    kill_process(only, Signal::KILL).with_context(|| format!("killing {program}"))
 }
 
 /// What the kernel says of a program's process: no capability, no new privilege, a system call filter.
 pub(crate) fn is_confined(program: &str) -> Result<()> {
-    let pid = process(program)?.as_raw_nonzero();
-    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let processes = processes(program)?;
+    let pid = processes
+        .first()
+        .with_context(|| format!("no process of {program} runs on this node"))?;
+    let status = fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero()))?;
     for line in [
         "CapBnd:\t0000000000000000",
         "NoNewPrivs:\t1",
@@ -105,7 +116,8 @@ pub(crate) fn is_confined(program: &str) -> Result<()> {
     Ok(())
 }
 
-fn process(program: &str) -> Result<Pid> {
+fn processes(program: &str) -> Result<Vec<Pid>> {
+    let mut found = Vec::new();
     for entry in fs::read_dir("/proc")? {
         let name = entry?.file_name();
         let Some(pid) = name.to_str().and_then(|name| name.parse().ok()).and_then(Pid::from_raw) else {
@@ -113,8 +125,8 @@ fn process(program: &str) -> Result<Pid> {
         };
         let executable = fs::read_link(format!("/proc/{}/exe", pid.as_raw_nonzero()));
         if executable.is_ok_and(|path| path.ends_with(format!("usr/local/bin/{program}"))) {
-            return Ok(pid);
+            found.push(pid);
         }
     }
-    anyhow::bail!("no process of {program} runs on this node")
+    Ok(found)
 }
