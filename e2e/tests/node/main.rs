@@ -145,9 +145,9 @@ async fn killed_and_starved_programs_come_back_with_the_same_credentials() -> Re
         })
         .await?;
     }
-    // No program lives in a megabyte and a half.
+    // Enough for the sandbox, too little for the program.
     let starved =
-        r#"[{"op": "replace", "path": "/spec/template/spec/containers/0/resources", "value": {"limits": {"memory": "1500Ki"}}}]"#;
+        r#"[{"op": "replace", "path": "/spec/template/spec/containers/0/resources", "value": {"limits": {"memory": "10Mi"}}}]"#;
     kubectl(&[
         "patch",
         &release::deployment("certmgr"),
