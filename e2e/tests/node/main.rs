@@ -40,19 +40,26 @@ async fn upgrade_scaling_roll_back_and_uninstall_lose_no_credentials() -> Result
         .upgrade(&["scaler.replicas=2", "logs.level=debug", "provisioner.replicas=2"])
         .await?;
     ensure!(ready(SCALER).await? == "2", "the scaler was not scaled by the chart");
-    for (program, replicas) in [
-        ("scaler", 1),
-        ("certmgr", 2),
-        ("certmgr", 1),
-        ("provisioner", 0),
-        ("provisioner", 1),
-    ] {
-        let deployment = release::deployment(program);
-        kubectl(&["scale", &deployment, "-n", NAMESPACE, &format!("--replicas={replicas}")]).await?;
-        kubectl(&["rollout", "status", &deployment, "-n", NAMESPACE, "--timeout=120s"]).await?;
+    for (program, replicas) in [("scaler", 1), ("certmgr", 2), ("provisioner", 0)] {
+        release.upgrade(&[&format!("{program}.replicas={replicas}")]).await?;
+        let seen = kubectl(&[
+            "get",
+            &release::deployment(program),
+            "-n",
+            NAMESPACE,
+            "-o",
+            "jsonpath={.spec.replicas}",
+        ])
+        .await?;
+        ensure!(seen == replicas.to_string(), "{program} has {seen} replicas");
     }
+    // From no provisioner and one of the others to the revision before: two certmgrs.
     release.roll_back(1).await?;
-    ensure!(ready(SCALER).await? == "1", "the roll-back did not bring back one replica");
+    let certmgrs = ready(&release::deployment("certmgr")).await?;
+    ensure!(
+        certmgrs == "2",
+        "the roll-back did not bring back two certmgrs but {certmgrs:?}"
+    );
     ensure!(
         release::credentials().await? == before,
         "upgrade or roll-back changed the credentials"
@@ -146,18 +153,7 @@ async fn killed_and_starved_programs_come_back_with_the_same_credentials() -> Re
         .await?;
     }
     // Enough for the sandbox, too little for the program.
-    let starved =
-        r#"[{"op": "replace", "path": "/spec/template/spec/containers/0/resources", "value": {"limits": {"memory": "10Mi"}}}]"#;
-    kubectl(&[
-        "patch",
-        &release::deployment("certmgr"),
-        "-n",
-        NAMESPACE,
-        "--type=json",
-        "--patch",
-        starved,
-    ])
-    .await?;
+    release.starve("certmgr", "10Mi").await?;
     eventually(SOON, "certmgr dies of its memory limit", async || {
         let states = kubectl(&[
             "get",
