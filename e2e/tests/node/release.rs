@@ -46,25 +46,6 @@ impl Release {
         helm(&arguments).await.map(drop)
     }
 
-    /// Limits a program's memory and does not wait for what becomes of it.
-    pub(crate) async fn starve(&self, program: &str, memory: &str) -> Result<()> {
-        let chart = chart().display().to_string();
-        let resources = format!("{program}.resources.limits.memory={memory},{program}.resources.requests.memory={memory}");
-        let arguments = [
-            "upgrade",
-            NAME,
-            &chart,
-            "-n",
-            NAMESPACE,
-            "--reset-values",
-            "--set",
-            SOONER,
-            "--set",
-            &resources,
-        ];
-        helm(&arguments).await.map(drop)
-    }
-
     /// `helm test`, with what its pod printed.
     pub(crate) async fn test(&self) -> Result<String> {
         helm(&["test", NAME, "-n", NAMESPACE, "--logs", "--timeout=120s"]).await
