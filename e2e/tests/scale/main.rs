@@ -4,6 +4,7 @@
 
 mod fleet;
 mod leaders;
+mod requests;
 mod size;
 mod support;
 mod tunnel;
