@@ -25,7 +25,7 @@ struct Alone {
     audited: bool,
 }
 
-const ALONE: [Alone; 5] = [
+const ALONE: [Alone; 6] = [
     Alone {
         target: "hpa_model",
         without: &[Part::Kaito, Part::Fleet],
@@ -44,6 +44,11 @@ const ALONE: [Alone; 5] = [
     Alone {
         target: "scale",
         without: &[Part::Keda, Part::Kaito, Part::Fleet],
+        audited: true,
+    },
+    Alone {
+        target: "rights",
+        without: &[],
         audited: true,
     },
     Alone {
