@@ -253,6 +253,23 @@ impl Program {
     }
 }
 
+/// Runs a program as a user types it and returns what it printed.
+///
+/// # Errors
+/// When it fails: with what it said.
+pub async fn run_once(name: Name, arguments: &[&str]) -> anyhow::Result<String> {
+    let mut command = Command::new(built(name)?);
+    command.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
+    let output = tokio::time::timeout(STOP, command.output())
+        .await
+        .context("it does not end")??;
+    let said = String::from_utf8_lossy(&output.stderr);
+    if !output.status.success() {
+        bail!("{} {}: {said}", name.as_str(), arguments.join(" "));
+    }
+    Ok(String::from_utf8(output.stdout)?)
+}
+
 /// The binary cargo built: in `PROGRAMS_DIR`, else beside the running test.
 fn built(name: Name) -> anyhow::Result<PathBuf> {
     let directory = match std::env::var_os("PROGRAMS_DIR") {

@@ -19,6 +19,8 @@ pub enum Fault {
     Answer(Answer),
     /// Applied, and then the connection is reset in place of an answer.
     LoseReply,
+    /// Applied, and the answer kept back: the connection stays open and silent.
+    KeepReply,
     /// The answer's head and so many bytes of its body, then a reset.
     Truncate(usize),
     /// Done to the events of watches, open ones and later ones.
@@ -135,6 +137,7 @@ impl Fault {
             Self::Reset => "reset",
             Self::Answer(_) => "answer",
             Self::LoseReply => "lost reply",
+            Self::KeepReply => "kept reply",
             Self::Truncate(_) => "truncated",
             Self::Watch(_) => "watch",
         }

@@ -42,7 +42,7 @@ pub(super) async fn answer(shared: Arc<Shared>, request: http::Request<Incoming>
         Some(Fault::Reset) => return never(&cut).await,
         Some(Fault::Answer(answer)) => return made_up(answer, &asked),
         Some(Fault::Delay(time)) => tokio::time::sleep(*time).await,
-        Some(Fault::LoseReply | Fault::Truncate(_) | Fault::Watch(_)) | None => {}
+        Some(Fault::LoseReply | Fault::KeepReply | Fault::Truncate(_) | Fault::Watch(_)) | None => {}
     }
     let response = match pass_on(&shared, &asked, request).await {
         Ok(response) => response,
@@ -64,6 +64,7 @@ pub(super) async fn answer(shared: Arc<Shared>, request: http::Request<Incoming>
     let body = body.to_bytes();
     match fault {
         Some(Fault::LoseReply) => never(&cut).await,
+        Some(Fault::KeepReply) => std::future::pending().await,
         Some(Fault::Truncate(length)) => Response::from_parts(head, first(body.slice(..length.min(body.len())), cut)),
         _ => Response::from_parts(head, Full::new(body).boxed_unsync()),
     }

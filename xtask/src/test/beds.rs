@@ -25,7 +25,7 @@ struct Alone {
     audited: bool,
 }
 
-const ALONE: [Alone; 6] = [
+const ALONE: [Alone; 7] = [
     Alone {
         target: "hpa_model",
         without: &[Part::Kaito, Part::Fleet],
@@ -33,6 +33,11 @@ const ALONE: [Alone; 6] = [
     },
     Alone {
         target: "crashes",
+        without: &[],
+        audited: false,
+    },
+    Alone {
+        target: "rotation",
         without: &[],
         audited: false,
     },

@@ -183,7 +183,7 @@ impl<'a> Page<'a> {
         if moment <= self.snapshot.clock.own {
             return format!("now, since {moment}");
         }
-        format!("in {}, at {moment}", span(self.snapshot.clock.own, moment))
+        format!("in {}, at {}", span(self.snapshot.clock.own, moment), to_the_second(moment))
     }
 
     fn line(&mut self, name: &str, what: &str) {
@@ -228,8 +228,12 @@ fn callers(said: &Acknowledgement) -> String {
         .oldest_client
         .map_or_else(|| "none".to_owned(), |moment| moment.to_string());
     let epoch = number(callers.lowest_epoch);
-    let since = callers.since;
+    let since = to_the_second(callers.since);
     format!("callers since {since}: lowest epoch {epoch}, oldest client certificate valid from {oldest}{open}")
+}
+
+fn to_the_second(moment: Timestamp) -> Timestamp {
+    Timestamp::from_second(moment.as_second()).unwrap_or(moment)
 }
 
 fn number(number: Option<u64>) -> String {
