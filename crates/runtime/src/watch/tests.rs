@@ -389,5 +389,4 @@ async fn nothing_is_kept_of_what_only_others_need() {
         assert_eq!(kept[0].metadata.managed_fields, None);
         assert_eq!(kept[0].annotations().keys().collect::<Vec<_>>(), ["b"]);
     }
-    running.server.finish().await;
 }
