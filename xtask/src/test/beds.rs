@@ -25,7 +25,7 @@ struct Alone {
     audited: bool,
 }
 
-const ALONE: [Alone; 7] = [
+const ALONE: [Alone; 8] = [
     Alone {
         target: "hpa_model",
         without: &[Part::Kaito, Part::Fleet],
@@ -38,6 +38,11 @@ const ALONE: [Alone; 7] = [
     },
     Alone {
         target: "rotation",
+        without: &[],
+        audited: false,
+    },
+    Alone {
+        target: "credential_faults",
         without: &[],
         audited: false,
     },
