@@ -15,6 +15,6 @@ use crate::bed::Bed;
 pub fn note(bed: &Bed, what: &str, time: Duration) -> Result<()> {
     let file = bed.directory.join("logs/times.txt");
     let mut file = File::options().create(true).append(true).open(file)?;
-    writeln!(file, "{:7.2}  {what}", time.as_secs_f64())?;
+    writeln!(file, "{:8.3}  {what}", time.as_secs_f64())?;
     Ok(())
 }

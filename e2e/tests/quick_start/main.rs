@@ -1,6 +1,8 @@
 //! The quick start of KAITO's documentation, byte for byte: what it makes, and how soon. Nothing else runs in the bed
 //! meanwhile, so that times mean something.
 
+mod latency;
+
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
