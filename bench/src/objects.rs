@@ -200,6 +200,7 @@ fn render(inference_set: &InferenceSet) -> Result<ScaledObject> {
         inference_set_api_version: Kind::INFERENCE_SET.api_version(),
         credential_epoch: Some(1),
         tolerance_in_force: true,
+        max_num_seqs: 256,
     };
     let name = inference_set.metadata.name.as_deref().unwrap_or_default();
     Ok(scaled_object(name, inference_set, &request.rule, &bounds, &options))

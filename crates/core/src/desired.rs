@@ -37,6 +37,9 @@ pub struct RenderOptions {
     pub credential_epoch: Option<u64>,
     /// Whether HPAs keep their `tolerance` field: Kubernetes 1.35 and later.
     pub tolerance_in_force: bool,
+    /// Requests that one model server runs at a time, and lets wait (vLLM's `max_num_seqs`); 0 when not known. Only
+    /// warnings depend on it.
+    pub max_num_seqs: u32,
 }
 
 /// Renders the ScaledObject called `name` for an InferenceSet.

@@ -14,6 +14,7 @@ pub mod families;
 pub mod policy;
 pub mod trigger;
 
+pub mod contest;
 pub mod desired;
 pub mod drift;
 pub mod plan;

@@ -1,6 +1,7 @@
 //! What to do about one InferenceSet now: the whole of the provisioner's judgement, without a single call.
 //! The caller brings what it has seen, carries the plan out, and asks again when anything changes.
 
+mod neglect;
 mod siblings;
 #[cfg(test)]
 mod tests;
@@ -16,6 +17,7 @@ use crate::drift::{self, Drift};
 use crate::names;
 use crate::policy::annotations::{self, Reading, Request, Switch};
 use crate::policy::complaint::{Complaint, Reason};
+use crate::policy::feasibility;
 use crate::policy::replicas::{self, Basis, Previous, Replicas};
 use crate::take_over;
 use siblings::Siblings;
@@ -38,6 +40,8 @@ pub struct Observation<'a> {
     /// Those of its namespace; others than those that concern it are ignored.
     pub scaled_objects: &'a [&'a ScaledObject],
     pub scaler: ScalerState,
+    /// What is to be said of others who write its replica count.
+    pub contest: Option<&'a Complaint>,
 }
 
 /// Whether somebody would answer KEDA.
@@ -100,6 +104,8 @@ pub enum Why {
     Ownership,
     /// Nothing but the credential epoch differs. May be put off to spread the load.
     Credentials,
+    /// KEDA has seen the object and made no HPA of it, or one without our metric: it has to look again. To be paced.
+    Neglect,
 }
 
 /// Why nothing is written although something may be there.
@@ -146,6 +152,10 @@ pub fn plan(observation: &Observation<'_>, options: &RenderOptions) -> Verdict {
     if switch == Switch::On {
         complaints.extend(siblings.conflicts());
         complaints.extend(name_too_long(observation.inference_set));
+    }
+    if let Some(request) = &request {
+        feasibility::unreachable_thresholds(&request.rule, options.max_num_seqs, &mut complaints);
+        complaints.extend(observation.contest.cloned());
     }
     let plan = match (request, siblings.kept()) {
         (None, live) => last_good(live, options),
@@ -200,7 +210,7 @@ fn provision(
                 ..options.clone()
             };
             let desired = desired::scaled_object(name, inference_set, &request.rule, &bounds, &options);
-            bring_to(live, desired, &options)
+            bring_to(live, desired, &options, observation.scaler)
         }
         None if complaints.iter().any(|complaint| complaint.reason.is_blocking()) => Plan::Reject,
         None if siblings.name_is_taken() => Plan::Wait(Wait::Disappearance),
@@ -230,9 +240,15 @@ fn create(scaler: ScalerState, desired: ScaledObject, complaints: &mut Vec<Compl
     }))
 }
 
-fn bring_to(live: &ScaledObject, desired: ScaledObject, options: &RenderOptions) -> Plan {
+fn bring_to(live: &ScaledObject, desired: ScaledObject, options: &RenderOptions, scaler: ScalerState) -> Plan {
     let Some(Drift { fields, ownership_only }) = drift::drift(live, &desired) else {
-        return Plan::Keep(Kept::InSync);
+        // Without somebody to ask KEDA would do no better.
+        let answered = matches!(scaler, ScalerState::Serving | ScalerState::NotRequired);
+        return if answered && neglect::is_neglected(live) {
+            overwrite(live, neglect::stirred(desired), Why::Neglect)
+        } else {
+            Plan::Keep(Kept::InSync)
+        };
     };
     let why = if ownership_only {
         Why::Ownership

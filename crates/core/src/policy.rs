@@ -3,6 +3,7 @@
 
 pub mod annotations;
 pub mod complaint;
+pub(crate) mod feasibility;
 mod metrics_list;
 pub mod replicas;
 

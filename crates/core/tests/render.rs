@@ -27,6 +27,7 @@ fn options() -> RenderOptions {
         inference_set_api_version: "kaito.sh/v1beta1".to_owned(),
         credential_epoch: Some(3),
         tolerance_in_force: true,
+        max_num_seqs: 256,
     }
 }
 
@@ -43,6 +44,7 @@ fn verdict(inference_set: &InferenceSet, options: &RenderOptions) -> Verdict {
         workspaces: &[&workspace],
         scaled_objects: &[],
         scaler: ScalerState::Serving,
+        contest: None,
     };
     plan(&observation, options)
 }

@@ -57,6 +57,18 @@ pub struct ProvisionerArgs {
         value_name = "COUNT"
     )]
     pub api_writes_per_second: u32,
+
+    #[command(flatten)]
+    pub server: ServerArgs,
+}
+
+/// What is known of the model servers beside what the cluster says.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct ServerArgs {
+    /// Requests that one model server runs at a time, and lets wait (its max-num-seqs): thresholds beyond are warned of;
+    /// 0 when not known
+    #[arg(long, env = "MAX_NUM_SEQS", default_value_t = 1024, value_name = "COUNT")]
+    pub max_num_seqs: u32,
 }
 
 /// Where KEDA finds the scaler.
@@ -94,6 +106,9 @@ pub struct RenderArgs {
     /// Nodes of one replica, which KAITO would report in the Workspaces' status
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..), value_name = "COUNT")]
     pub nodes_per_replica: u16,
+
+    #[command(flatten)]
+    pub server: ServerArgs,
 
     #[command(flatten)]
     pub address: AddressArgs,

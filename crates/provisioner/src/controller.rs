@@ -10,8 +10,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
+use keda_kaito_core::contest::Contest;
 use keda_kaito_core::crd::ClusterTriggerAuthentication;
 use keda_kaito_core::desired::RenderOptions;
+use keda_kaito_core::moment::Moment;
 use keda_kaito_core::names;
 use keda_kaito_runtime::panics;
 use keda_kaito_runtime::requeue::{self, Requeue};
@@ -55,6 +57,8 @@ struct State {
     queue: Queue,
     serving: Serving,
     memories: HashMap<Key, Memory>,
+    contests: HashMap<Key, Contest>,
+    begun: Instant,
     provisioned: HashSet<Key>,
     requeue: Requeue<Key>,
     running: JoinSet<(Key, Duration, Result<Done, Error>)>,
@@ -108,6 +112,10 @@ impl Controller {
                     cause = Cause::Sweep;
                 }
                 let key = key_of(&**change.object());
+                if let Change::Applied(set) = &change {
+                    let at = state.moment(now);
+                    state.contests.entry(key.clone()).or_default().observe(set, at);
+                }
                 if matches!(change, Change::Deleted(_)) && state.cluster.inference_sets.get(&key).is_none() {
                     self.forget(state, &key);
                 }
@@ -174,7 +182,10 @@ impl Controller {
         if before > 0 || after == 0 {
             return Vec::new();
         }
-        let waiting = state.memories.iter().filter(|(_, memory)| memory.awaits_scaler());
+        let waiting = state
+            .memories
+            .iter()
+            .filter(|(_, memory)| memory.awaits_scaler() || memory.is_neglected());
         waiting.map(|(key, _)| key.clone()).collect()
     }
 
@@ -200,6 +211,10 @@ impl Controller {
                 memory: state.memories.get(&key).cloned().unwrap_or_default(),
                 options: self.options.clone(),
                 scaler_serves: self.require_scaler.then(|| state.serving.count(now) > 0),
+                contest: state
+                    .contests
+                    .get(&key)
+                    .and_then(|contest| contest.complaint(state.moment(now))),
             };
             self.idle.send_replace(false);
             let reconciler = self.reconciler.clone();
@@ -266,6 +281,7 @@ impl Controller {
 
     fn forget(&self, state: &mut State, key: &Key) {
         state.memories.remove(key);
+        state.contests.remove(key);
         state.provisioned.remove(key);
         state.requeue.succeeded(key);
         self.reconciler.metrics.complain(key, &[]);
@@ -290,10 +306,16 @@ impl State {
             queue: Queue::new(PER_NAMESPACE),
             serving: Serving::default(),
             memories: HashMap::new(),
+            contests: HashMap::new(),
+            begun: Instant::now(),
             provisioned: HashSet::new(),
             requeue: Requeue::new(),
             running: JoinSet::new(),
         }
+    }
+
+    fn moment(&self, now: Instant) -> Moment {
+        Moment::default().plus(now.saturating_duration_since(self.begun))
     }
 }
 

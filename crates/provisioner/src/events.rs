@@ -75,6 +75,16 @@ pub(crate) fn taken_over(regarding: &ObjectReference, object: &ScaledObject) -> 
     applied(regarding, format!("took over the fields of ScaledObject {}", name(object)))
 }
 
+pub(crate) fn stirred(regarding: &ObjectReference, object: &ScaledObject) -> Notice {
+    applied(
+        regarding,
+        format!(
+            "asked KEDA to look at ScaledObject {} again: it has made no HPA of it, or one without its metric",
+            name(object)
+        ),
+    )
+}
+
 pub(crate) fn deleted(regarding: &ObjectReference, name: &str, why: RemovalReason) -> Notice {
     let why = match why {
         RemovalReason::SwitchedOff => "provisioning is off",

@@ -14,6 +14,7 @@ use keda_kaito_core::crd::{ScaledObject, Workspace};
 use keda_kaito_core::desired::RenderOptions;
 use keda_kaito_core::drift::drift;
 use keda_kaito_core::plan::{Apply, Kept, Observation, Plan, Removal, ScalerState, Verdict, Wait, Why, plan};
+use keda_kaito_core::policy::complaint::Complaint;
 use keda_kaito_runtime::events::{Notice, Recorder};
 use keda_kaito_runtime::pace::Pace;
 use kube::Client;
@@ -53,6 +54,8 @@ pub(crate) struct Task {
     pub(crate) options: RenderOptions,
     /// Whether a scaler replica serves; absent when nobody asks.
     pub(crate) scaler_serves: Option<bool>,
+    /// What is to be said of others who write its replica count.
+    pub(crate) contest: Option<Complaint>,
 }
 
 /// What became of it.
@@ -170,6 +173,7 @@ impl Reconciler {
             Plan::Keep(Kept::InSync) => {
                 done.outcome = Outcome::InSync;
                 done.memory.unaccepted = None;
+                done.memory.heeded();
                 done.provisioned = true;
             }
             Plan::Keep(Kept::LastGood) => {
@@ -219,6 +223,7 @@ impl Reconciler {
         let left = match &apply.why {
             Why::Credentials => self.credentials_in(&task.memory, &mut done.memory, now),
             Why::Fields(_) | Why::Ownership => task.memory.repair_in(&apply.desired, now),
+            Why::Neglect => done.memory.stir_in(&task.memory, now),
             Why::Create => Duration::ZERO,
         };
         if !left.is_zero() {
@@ -235,6 +240,11 @@ impl Reconciler {
         };
         done.outcome = Outcome::Applied;
         done.memory.credentials_due = None;
+        if apply.why == Why::Neglect {
+            done.memory.stirred(now);
+            // The change that made KEDA look is taken back.
+            done.again = Some(Duration::ZERO);
+        }
         if is_repair {
             done.memory.repaired(&apply.desired, now);
         }
@@ -245,6 +255,7 @@ impl Reconciler {
             Why::Ownership => Some(events::taken_over(regarding, &apply.desired)),
             // Every managed object is given the new epoch; nobody wants to read it of each.
             Why::Credentials => None,
+            Why::Neglect => Some(events::stirred(regarding, &apply.desired)),
         };
         tracing::info!(
             namespace = task.key.namespace,
@@ -334,6 +345,7 @@ impl Task {
             workspaces: &workspaces,
             scaled_objects: &scaled_objects,
             scaler,
+            contest: self.contest.as_ref(),
         };
         plan(&observation, &self.options)
     }

@@ -97,6 +97,7 @@ pub fn render(mut inference_set: InferenceSet, args: &RenderArgs, identity: &Ide
         inference_set_api_version: types.map_or(newest, |types| types.api_version.clone()),
         credential_epoch: None,
         tolerance_in_force: true,
+        max_num_seqs: args.server.max_num_seqs,
     };
     let workspace = workspace_of(&inference_set, args.nodes_per_replica);
     let observation = Observation {
@@ -104,6 +105,7 @@ pub fn render(mut inference_set: InferenceSet, args: &RenderArgs, identity: &Ide
         workspaces: &[&workspace],
         scaled_objects: &[],
         scaler: ScalerState::NotRequired,
+        contest: None,
     };
     let Verdict { plan, complaints, .. } = plan(&observation, &options);
     let is_off = plan == Plan::Delete;

@@ -52,6 +52,7 @@ pub async fn run(args: ProvisionerArgs, ctx: ProcessContext) -> anyhow::Result<(
         address,
         require_scaler,
         api_writes_per_second,
+        server,
     } = args;
     let namespace = address.release_namespace(&ctx.identity);
     let scaler_address = address.scaler_address(&ctx.identity);
@@ -79,6 +80,7 @@ pub async fn run(args: ProvisionerArgs, ctx: ProcessContext) -> anyhow::Result<(
         clients: clients.clone(),
         reconciler,
         scaler_address,
+        max_num_seqs: server.max_num_seqs,
         leases: require_scaler.then(|| namespace.clone()),
         watch_metrics: WatchMetrics::register(&ctx.registry),
         leading,
@@ -128,6 +130,7 @@ struct Sessions {
     clients: Clients,
     reconciler: Reconciler,
     scaler_address: String,
+    max_num_seqs: u32,
     leases: Option<String>,
     watch_metrics: WatchMetrics,
     leading: watch::Receiver<bool>,
@@ -183,6 +186,7 @@ impl Sessions {
                 inference_set_api_version: served.inference_sets.api_version.clone(),
                 credential_epoch: None,
                 tolerance_in_force: served.tolerance_in_force,
+                max_num_seqs: self.max_num_seqs,
             },
             require_scaler: self.leases.is_some(),
             leading: self.leading.clone(),

@@ -118,6 +118,32 @@ async fn what_somebody_changes_in_a_managed_scaledobject_is_put_right_and_the_re
     .await
 }
 
+/// KEDA refuses to name an HPA after it: the name would be too long.
+#[tokio::test]
+async fn an_inferenceset_with_a_long_name_gets_an_hpa_with_a_shorter_one() -> Result<()> {
+    let bed = running::bed().await?;
+    bed.with_namespace("long", async |namespace| {
+        let name = "a-name-of-sixty-three-characters-which-is-as-long-as-one-may-be";
+        // KAITO cannot run it: the names it makes of this one are too long. That is KAITO's business.
+        let set = InferenceSet::new(&namespace, name).annotated(&SIMPLE);
+        bed.create(Kind::INFERENCE_SET, &namespace, &set.document()).await?;
+        let hpas = eventually(SOON, "there is an HPA", async || {
+            let hpas = bed.list(Kind::HPA, &namespace).await?;
+            Ok(Look::when(!hpas.is_empty(), hpas))
+        })
+        .await?;
+        ensure!(hpas.len() == 1, "{hpas:#?}");
+        let named = hpas.first().map(|hpa| text(hpa, "/metadata/name")).unwrap_or_default();
+        ensure!(
+            named.len() <= 63 && named.starts_with("keda-hpa-a-name-of-sixty-three"),
+            "{named}"
+        );
+        ensure!(bed.get(Kind::SCALED_OBJECT, &namespace, name).await.is_ok());
+        Ok(())
+    })
+    .await
+}
+
 const SIMPLE: [(&str, &str); 3] = [("auto-provision", "true"), ("threshold", "10"), ("max-replicas", "3")];
 
 async fn provisioned(bed: &Bed, namespace: &str, name: &str) -> Result<Value> {

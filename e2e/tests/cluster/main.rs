@@ -9,5 +9,7 @@ mod complaints;
 mod faults;
 mod first_step;
 mod lifecycle;
+mod observability;
 mod policy;
 mod reference;
+mod warnings;

@@ -29,12 +29,14 @@ pub enum Reason {
     IgnoredAnnotation,
     NodeCountLimitExceeded,
     NarrowBand,
+    ThresholdUnreachable,
+    ReplicasContested,
     ScalerNotServing,
 }
 
 impl Reason {
     /// Every reason, those that keep a ScaledObject from being rendered first.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::InvalidAutoscalePolicy,
         Self::InvalidReplicaRange,
         Self::NodeCountLimitTooSmall,
@@ -43,6 +45,8 @@ impl Reason {
         Self::IgnoredAnnotation,
         Self::NodeCountLimitExceeded,
         Self::NarrowBand,
+        Self::ThresholdUnreachable,
+        Self::ReplicasContested,
         Self::ScalerNotServing,
     ];
 
@@ -57,6 +61,8 @@ impl Reason {
             Self::IgnoredAnnotation => "IgnoredAnnotation",
             Self::NodeCountLimitExceeded => "NodeCountLimitExceeded",
             Self::NarrowBand => "NarrowBand",
+            Self::ThresholdUnreachable => "ThresholdUnreachable",
+            Self::ReplicasContested => "ReplicasContested",
             Self::ScalerNotServing => "ScalerNotServing",
         }
     }

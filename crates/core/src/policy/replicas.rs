@@ -85,6 +85,9 @@ pub fn bounds(
         ));
         return Replicas::Refused;
     }
+    if basis == Basis::Annotation {
+        complaints.extend(above_limit(max, inference_set, workspaces));
+    }
     Replicas::Bounds(Bounds { min, max, basis })
 }
 
@@ -100,13 +103,7 @@ fn maximum_by_nodes(
         complaints.push(Complaint::missing(names::MAX_REPLICAS, &accepted));
         return Err(Replicas::Refused);
     };
-    let uid = inference_set.metadata.uid.as_deref().unwrap_or_default();
-    let nodes = workspaces
-        .iter()
-        .filter(|workspace| workspace.is_owned_by(uid))
-        .filter_map(|workspace| workspace.target_node_count())
-        .max();
-    let Some(nodes_per_replica) = nodes else {
+    let Some(nodes_per_replica) = nodes_per_replica(inference_set, workspaces) else {
         return Err(Replicas::NodesUnknown {
             at_zero: inference_set.spec_replicas() == 0,
         });
@@ -126,6 +123,32 @@ fn maximum_by_nodes(
         return Ok((kept, capacity.basis()));
     }
     Ok((max, current.basis()))
+}
+
+fn nodes_per_replica(inference_set: &InferenceSet, workspaces: &[&Workspace]) -> Option<u32> {
+    let uid = inference_set.metadata.uid.as_deref().unwrap_or_default();
+    let own = workspaces.iter().filter(|workspace| workspace.is_owned_by(uid));
+    own.filter_map(|workspace| workspace.target_node_count()).max()
+}
+
+/// The annotation wins, also when its replicas need more nodes than the limit allows. As long as nobody knows the nodes of a
+/// replica, it is one at least.
+fn above_limit(max: u32, inference_set: &InferenceSet, workspaces: &[&Workspace]) -> Option<Complaint> {
+    let limit = inference_set.spec.node_count_limit.filter(|limit| *limit > 0)?;
+    let capacity = Capacity {
+        limit: u32::try_from(limit).unwrap_or(u32::MAX),
+        nodes_per_replica: nodes_per_replica(inference_set, workspaces).unwrap_or(1),
+        surge: inference_set.surges(),
+    };
+    let fitting = capacity.replicas();
+    (max > fitting).then(|| {
+        let problem = format!(
+            "{max} replicas need more nodes than {LIMIT}, {limit}, allows: {fitting} of {}{}; the annotation goes before the limit",
+            nodes(capacity.nodes_per_replica),
+            surge_words(capacity.surge)
+        );
+        Complaint::that(Reason::NodeCountLimitExceeded, names::MAX_REPLICAS, problem)
+    })
 }
 
 #[derive(Clone, Copy)]

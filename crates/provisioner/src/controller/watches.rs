@@ -8,7 +8,7 @@ use futures::StreamExt;
 use futures::stream::{BoxStream, SelectAll};
 use k8s_openapi::api::coordination::v1::Lease;
 use keda_kaito_core::crd::{ClusterTriggerAuthentication, InferenceSet, ScaledObject, Workspace};
-use keda_kaito_core::{names, take_over};
+use keda_kaito_core::{contest, names, take_over};
 use keda_kaito_runtime::readiness::Gate;
 use keda_kaito_runtime::watch::{
     Change, Freshness, WatchConfig, WatchMetrics, Watched, supervise, supervise_dynamic, supervise_trimmed,
@@ -52,12 +52,13 @@ pub(crate) fn watches(
 ) -> (Watches, Vec<(&'static str, Driver)>) {
     let config = WatchConfig::default;
     let kind = &served.inference_sets;
-    let (inference_sets, first) = supervise_dynamic(
+    let (inference_sets, first) = supervise_trimmed(
         Api::all_with(client.clone(), kind),
         kind.clone(),
         config(),
         metrics,
         stop.clone(),
+        contest::slim,
     );
     let kind = &served.workspaces;
     let (workspaces, second) = supervise_dynamic(

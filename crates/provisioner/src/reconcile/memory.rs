@@ -10,6 +10,9 @@ use tokio::time::Instant;
 /// Repairs of the same desired state that go at once. Whoever undoes more of them in a row is another controller, such as
 /// the reference during an upgrade, and a fight at the speed of watches helps nobody.
 const AT_ONCE: u32 = 10;
+/// KEDA makes an HPA within a second; it is asked again after this, then after twice as long, and so on.
+const STIR_FIRST: Duration = Duration::from_secs(5);
+const STIR_LAST: Duration = Duration::from_secs(300);
 /// A repair this much later than the one before is a new matter.
 const IN_A_ROW: Duration = Duration::from_secs(60);
 
@@ -20,6 +23,7 @@ pub(crate) struct Memory {
     pub(super) credentials_due: Option<Instant>,
     pub(super) unaccepted: Option<Unaccepted>,
     repairs: Option<Repairs>,
+    stirs: Option<Stirs>,
 }
 
 /// A write that the API server did not take as it was: sending it again and again would change nothing.
@@ -27,6 +31,13 @@ pub(crate) struct Memory {
 pub(super) struct Unaccepted {
     pub(super) desired: ScaledObject,
     pub(super) why: Why,
+}
+
+/// An object of which KEDA makes nothing, and how often it was asked to.
+#[derive(Clone, Debug)]
+struct Stirs {
+    times: u32,
+    since: Instant,
 }
 
 #[derive(Clone, Debug)]
@@ -47,8 +58,33 @@ impl Memory {
         Self {
             unaccepted: self.unaccepted.clone(),
             repairs: self.repairs.clone(),
+            stirs: self.stirs.clone(),
             ..Self::default()
         }
+    }
+
+    /// How long KEDA is given before it is asked to look again. `before` is what was known until now.
+    pub(super) fn stir_in(&mut self, before: &Self, now: Instant) -> Duration {
+        let stirs = before.stirs.clone().unwrap_or(Stirs { times: 0, since: now });
+        let due = stirs.since + STIR_FIRST.saturating_mul(1 << stirs.times.min(6)).min(STIR_LAST);
+        self.stirs = Some(stirs);
+        due.saturating_duration_since(now)
+    }
+
+    /// KEDA has been asked.
+    pub(super) fn stirred(&mut self, now: Instant) {
+        let times = self.stirs.as_ref().map_or(0, |stirs| stirs.times) + 1;
+        self.stirs = Some(Stirs { times, since: now });
+    }
+
+    /// KEDA has made of the object what it should.
+    pub(super) fn heeded(&mut self) {
+        self.stirs = None;
+    }
+
+    /// Whether KEDA makes nothing of the object.
+    pub(crate) fn is_neglected(&self) -> bool {
+        self.stirs.is_some()
     }
 
     /// How long a repair towards `desired` has to wait.
@@ -112,6 +148,23 @@ mod tests {
         let mut other = ScaledObject::default();
         other.spec.max_replica_count = Some(5);
         assert_eq!(memory.repair_in(&other, now), Duration::ZERO);
+    }
+
+    #[test]
+    fn keda_is_given_time_and_asked_less_and_less_often() {
+        let (mut memory, mut now) = (Memory::default(), Instant::now());
+        let mut waited = Vec::new();
+        for _ in 0..9 {
+            let mut next = memory.lasting();
+            let left = next.stir_in(&memory, now);
+            now += left;
+            let mut then = next.lasting();
+            assert_eq!(then.stir_in(&next, now), Duration::ZERO);
+            then.stirred(now);
+            waited.push(left.as_secs());
+            memory = then;
+        }
+        assert_eq!(waited, [5, 10, 20, 40, 80, 160, 300, 300, 300]);
     }
 
     #[test]

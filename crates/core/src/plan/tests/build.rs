@@ -15,6 +15,7 @@ pub(super) fn options() -> RenderOptions {
         inference_set_api_version: "kaito.sh/v1beta1".to_owned(),
         credential_epoch: Some(3),
         tolerance_in_force: true,
+        max_num_seqs: 256,
     }
 }
 
@@ -88,6 +89,7 @@ impl InferenceSetBuilder {
             workspaces: &workspaces,
             scaled_objects,
             scaler,
+            contest: None,
         };
         plan(&observation, options)
     }

@@ -77,7 +77,39 @@ fn max_replicas_wins_over_the_limit() {
         max: 7,
         basis: Basis::Annotation,
     };
-    assert_eq!((found, complaints), (Replicas::Bounds(bounds), vec![]));
+    assert_eq!(found, Replicas::Bounds(bounds));
+    assert_eq!(complaints.len(), 1, "{complaints:?}");
+}
+
+#[test]
+fn max_replicas_beyond_the_nodes_is_warned_of_with_what_fits() {
+    for (nodes, surge, max, says) in [
+        (&[1][..], false, 5, None),
+        (&[1], false, 6, Some("5 of 1 node")),
+        (&[2], false, 3, Some("2 of 2 nodes")),
+        (&[2], true, 2, Some("1 of 2 nodes with one kept back")),
+        // No Workspace reports yet: one node at least.
+        (&[], false, 5, None),
+        (&[], false, 6, Some("5 of 1 node")),
+    ] {
+        let (found, complaints) = Fleet { nodes, surge, ..FIVE }.find(&request(1, Some(max)), None);
+        assert_eq!(super::tests::max(&found), Some(max));
+        let said: Vec<String> = complaints.iter().map(ToString::to_string).collect();
+        match says {
+            None => assert!(said.is_empty(), "{said:?}"),
+            Some(words) => assert!(
+                matches!(&said[..], [text] if text.contains(words) && text.contains(&format!("{max} replicas"))),
+                "{said:?}"
+            ),
+        }
+        assert!(
+            complaints
+                .iter()
+                .all(|complaint| complaint.reason == Reason::NodeCountLimitExceeded)
+        );
+    }
+    let unlimited = Fleet { limit: 0, ..FIVE };
+    assert!(unlimited.find(&request(1, Some(100)), None).1.is_empty());
 }
 
 #[test]

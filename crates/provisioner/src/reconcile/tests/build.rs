@@ -81,6 +81,7 @@ impl Setup {
                 inference_set_api_version: "kaito.sh/v1beta1".to_owned(),
                 credential_epoch: Some(3),
                 tolerance_in_force: true,
+                max_num_seqs: 256,
             },
             scaler_serves: Some(true),
         }
@@ -114,6 +115,7 @@ impl Setup {
             workspaces: &workspaces,
             scaled_objects: &[],
             scaler: ScalerState::NotRequired,
+            contest: None,
         };
         let plan = plan(&observation, &self.options).plan;
         let Plan::Apply(apply) = plan else { panic!("{plan:?}") };
@@ -139,6 +141,7 @@ impl Setup {
             memory: Memory::default(),
             options: self.options.clone(),
             scaler_serves: self.scaler_serves,
+            contest: None,
         }
     }
 
