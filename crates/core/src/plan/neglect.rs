@@ -41,7 +41,7 @@ mod tests {
     use super::is_neglected;
     use crate::crd::ScaledObject;
 
-    fn object(status: serde_json::Value, annotation: &str) -> ScaledObject {
+    fn object(status: &serde_json::Value, annotation: &str) -> ScaledObject {
         serde_json::from_value(json!({
             "metadata": { "name": "phi", "annotations": { annotation: "true" } },
             "spec": { "scaleTargetRef": { "name": "phi" }, "triggers": [
@@ -72,8 +72,8 @@ mod tests {
                 false,
             ),
         ] {
-            assert_eq!(is_neglected(&object(status.clone(), "note")), neglected, "{status}");
-            assert!(!is_neglected(&object(status, "autoscaling.keda.sh/paused")));
+            assert_eq!(is_neglected(&object(&status, "note")), neglected, "{status}");
+            assert!(!is_neglected(&object(&status, "autoscaling.keda.sh/paused")));
         }
     }
 }
