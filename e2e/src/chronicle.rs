@@ -8,6 +8,7 @@ pub mod invariants;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::bed::{Bed, Look, eventually};
-use crate::cases::objects::Kind;
+use crate::cases::objects::{Kind, text};
 use history::History;
 use invariants::Figures;
 
@@ -48,16 +49,28 @@ impl Chronicle {
     /// When it is not within 30 seconds.
     pub async fn start(bed: &Bed) -> Result<Self> {
         let (begun, history) = (Instant::now(), Arc::new(Mutex::new(History::default())));
+        // What other tests have left is on its way out.
+        let namespaces = bed.list(Kind::NAMESPACE, "").await?;
+        let leaving = namespaces
+            .iter()
+            .filter(|namespace| namespace.pointer("/metadata/deletionTimestamp").is_some());
+        let leaving: Arc<BTreeSet<String>> = Arc::new(
+            leaving
+                .map(|namespace| text(namespace, "/metadata/name").to_owned())
+                .collect(),
+        );
         let mut tasks = JoinSet::new();
         let mut seen = Vec::new();
         for kind in KINDS {
             let (complete, is_complete) = tokio::sync::watch::channel(false);
             seen.push(is_complete);
+            let noted = Arc::clone(&history);
             tasks.spawn(collect::collect(
                 bed.api(kind, ""),
                 kind.kind,
                 begun,
-                Arc::clone(&history),
+                noted,
+                Arc::clone(&leaving),
                 complete,
             ));
         }

@@ -27,12 +27,14 @@ pub(super) async fn collect(
     kind: &'static str,
     begun: Instant,
     history: Arc<Mutex<History>>,
+    leaving: Arc<BTreeSet<String>>,
     complete: watch::Sender<bool>,
 ) {
     let mut collector = Collector {
         kind,
         begun,
         history,
+        leaving,
         known: BTreeMap::new(),
         old: true,
     };
@@ -73,6 +75,8 @@ struct Collector {
     kind: &'static str,
     begun: Instant,
     history: Arc<Mutex<History>>,
+    /// Namespaces that nobody looks at any more.
+    leaving: Arc<BTreeSet<String>>,
     /// Which versions are written down.
     known: BTreeMap<Key, Option<String>>,
     /// Until the first list is complete.
@@ -109,6 +113,9 @@ impl Collector {
     }
 
     fn see(&self, (namespace, name): Key, object: Option<Value>) {
+        if self.leaving.contains(&namespace) {
+            return;
+        }
         lock(&self.history).seen.push(Seen {
             at: self.begun.elapsed(),
             kind: self.kind,

@@ -1,6 +1,7 @@
 //! The body of a watch, event by event: passed on, or held, doubled, swapped, joined by others, or lost.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
@@ -14,6 +15,9 @@ use super::book::{Then, WatchFault};
 use super::forward::Body;
 use super::request::Request;
 use super::{Shared, lock};
+
+/// An event whose successor does not come goes alone after this.
+const HELD: Duration = Duration::from_secs(1);
 
 /// The body as the watcher gets it.
 pub(super) fn follow(shared: Arc<Shared>, asked: Request, body: UpstreamBody, cut: CancellationToken) -> Body {
@@ -73,6 +77,11 @@ impl Watching {
                     ended => return self.end(ended.is_some()).await,
                 },
                 _changed = version.changed() => {}
+                () = tokio::time::sleep(HELD), if self.held.is_some() => {
+                    if let Some(held) = self.held.take() {
+                        self.pass(held).await;
+                    }
+                }
             }
         }
     }

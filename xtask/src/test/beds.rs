@@ -26,6 +26,7 @@ struct Alone {
 }
 
 const ALONE: [Alone; 8] = [
+const ALONE: &[Alone] = &[
     Alone {
         target: "hpa_model",
         without: &[Part::Kaito, Part::Fleet],
@@ -49,6 +50,11 @@ const ALONE: [Alone; 8] = [
     Alone {
         target: "start_order",
         without: &[Part::Crds, Part::Keda, Part::Kaito],
+        audited: false,
+    },
+    Alone {
+        target: "bad_day",
+        without: &[],
         audited: false,
     },
     Alone {
