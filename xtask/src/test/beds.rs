@@ -28,6 +28,11 @@ struct Alone {
 const ALONE: [Alone; 8] = [
 const ALONE: &[Alone] = &[
     Alone {
+        target: "upgrade",
+        without: &[],
+        audited: false,
+    },
+    Alone {
         target: "hpa_model",
         without: &[Part::Kaito, Part::Fleet],
         audited: false,
