@@ -25,7 +25,6 @@ struct Alone {
     audited: bool,
 }
 
-const ALONE: [Alone; 8] = [
 const ALONE: &[Alone] = &[
     Alone {
         target: "upgrade",
