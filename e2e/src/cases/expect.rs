@@ -12,6 +12,8 @@ use jiff::Timestamp;
 const SOON: Duration = Duration::from_secs(45);
 /// Some rounds of scraping, after KEDA has got round to the object.
 const METRIC_WITHIN: Duration = Duration::from_secs(60);
+/// KAITO works Workspaces off one after another, and many tests may order some at once.
+const KAITO_WITHIN: Duration = Duration::from_secs(180);
 
 /// An Event about the object with this reason, whose message has all these words.
 ///
@@ -43,17 +45,13 @@ pub async fn event(bed: &Bed, namespace: &str, kind: Kind, name: &str, reason: &
 /// # Errors
 /// As above.
 pub async fn metric(bed: &Bed, namespace: &str, name: &str, metric: &str, wanted: f64) -> Result<()> {
-    eventually(
-        Duration::from_secs(45),
-        &format!("{metric} of {name} is {wanted}"),
-        async || {
-            let value = keda::external_metric(&bed.client, namespace, name, metric).await?;
-            Ok(Look::when((value - wanted).abs() < 0.0005, value)).map(|look| match look {
-                Look::Met(_) => Look::Met(()),
-                Look::NotYet(state) => Look::NotYet(state),
-            })
-        },
-    )
+    eventually(METRIC_WITHIN, &format!("{metric} of {name} is {wanted}"), async || {
+        let value = keda::external_metric(&bed.client, namespace, name, metric).await?;
+        Ok(Look::when((value - wanted).abs() < 0.0005, value)).map(|look| match look {
+            Look::Met(_) => Look::Met(()),
+            Look::NotYet(state) => Look::NotYet(state),
+        })
+    })
     .await
 }
 
@@ -117,7 +115,7 @@ pub async fn holds(observer: &Observer, since: Timestamp, span: Duration) -> Res
 /// As above.
 pub async fn serving(bed: &Bed, namespace: &str, name: &str, replicas: i64) -> Result<()> {
     let what = format!("{name} has {replicas} replicas, all ready");
-    eventually(Duration::from_secs(60), &what, async || {
+    eventually(KAITO_WITHIN, &what, async || {
         let set = bed.get(Kind::INFERENCE_SET, namespace, name).await?;
         let shown = ["/status/replicas", "/status/readyReplicas"].map(|pointer| number(&set, pointer).unwrap_or(0));
         Ok(Look::when(shown == [replicas, replicas], shown))

@@ -42,6 +42,7 @@ async fn grows(bed: &Bed, namespace: &str, document: &str) -> Result<()> {
     bed.fleet.cover([("apps".to_owned(), NAME.to_owned())].into()).await?;
     kubectl(&["apply", "--filename=-"], document).await?;
     let observer = Observer::start(bed, namespace, NAME).await?;
+    expect::serving(bed, namespace, NAME, 1).await?;
     expect::metric(bed, namespace, NAME, "s0-vllm:num_requests_waiting", 0.0).await?;
     let loaded = Timestamp::now();
     bed.fleet.set(namespace, NAME, json!({"waiting": 58})).await?;

@@ -4,7 +4,6 @@
 
 #![expect(clippy::print_stderr, reason = "figures for whoever reads the output of a test")]
 
-mod abuse;
 mod certmgr;
 mod clocks;
 mod damage;
@@ -14,3 +13,4 @@ mod load;
 mod material;
 mod replicas;
 mod stage;
+mod strangers;

@@ -1,7 +1,7 @@
 //! Strangers at the port: every kind is refused and counted, and ten thousand handshakes that never go on slow nobody else
 //! down. Both are measured in one run, in turns.
 
-mod strangers;
+mod crowd;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,26 +17,27 @@ use rustls::ClientConfig;
 use super::certmgr::{self, Gates};
 use super::load::{CALLER, call, channel};
 use super::stage::{Stage, grpc};
-use strangers::Strangers;
+use crowd::Strangers;
 
 const HALF_OPEN: usize = 10_000;
 /// Descriptors for them and for everything else.
 const DESCRIPTORS: u64 = 12_000;
-/// An odd number: the round in the middle counts, so that a moment's business elsewhere does not.
-const ROUNDS: usize = 3;
+/// An odd number: what counts is the ratio in the middle, each taken between neighbours, so that business elsewhere on the
+/// machine, which comes and goes, does not.
+const ROUNDS: usize = 5;
 /// In which all of them come, a thousand in a second.
 const WINDOW: Duration = Duration::from_secs(12);
 /// Between two calls over a connection that lasts, and between two new connections.
 const CALL_EVERY: Duration = Duration::from_millis(5);
 const DIAL_EVERY: Duration = Duration::from_millis(15);
-/// A difference below this is the machine's.
-const NOISE: Duration = Duration::from_millis(10);
+/// What is below this is taken for this: differences there are the machine's.
+const NOISE: Duration = Duration::from_millis(5);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn strangers_are_refused_and_counted_and_slow_nobody_down() -> Result<()> {
+async fn they_are_refused_and_counted_and_slow_nobody_down() -> Result<()> {
     let bed = Bed::from_env().await?;
     allow_descriptors()?;
-    bed.with_namespace("abuse", async |namespace| {
+    bed.with_namespace("strangers", async |namespace| {
         let gates = Gates::SHORT;
         let stage = Stage::raise(&bed, &namespace, gates, certmgr::start(gates), |start| start).await?;
         let replica = grpc(stage.scalers.get(&0).context("no replica")?);
@@ -45,7 +46,7 @@ async fn strangers_are_refused_and_counted_and_slow_nobody_down() -> Result<()> 
         let before = Counts::read(&stage).await?;
         strangers.each_is_refused(stage.load.request()).await?;
         let refused = Counts::read(&stage).await?;
-        for outcome in strangers::OUTCOMES {
+        for outcome in crowd::OUTCOMES {
             let rise = refused.of(outcome) - before.of(outcome);
             ensure!(rise >= 1, "nothing is counted as {outcome}: {:#?}", refused.0);
         }
@@ -145,24 +146,24 @@ async fn timed(config: Arc<ClientConfig>, request: ScaledObjectRef, replica: Soc
     Ok(took)
 }
 
-/// The p99 of the round in the middle is at most twice as long among strangers as without them.
+/// In the round in the middle the p99 is at most twice as long among strangers as it was just before they came.
 fn no_slower(what: &str, calm: &[Latencies], stormy: &[Latencies], of: impl Fn(&Latencies) -> &[Duration]) -> Result<()> {
-    let count = |rounds: &[Latencies]| rounds.iter().map(|round| of(round).len()).sum::<usize>();
-    let middle = |rounds: &[Latencies], share| {
-        let each = rounds.iter().map(|round| percentile(of(round).to_vec(), share));
-        percentile(each.collect(), 50)
-    };
-    let (samples, among) = (count(calm), count(stormy));
-    ensure!(samples > 300 && among > 300, "{what}: hardly measured: {samples} and {among}");
-    let [calm_50, calm_99] = [50, 99].map(|share| middle(calm, share));
-    let [stormy_50, stormy_99] = [50, 99].map(|share| middle(stormy, share));
-    let ratio = stormy_99.as_secs_f64() / calm_99.as_secs_f64();
-    eprintln!("{what}: {samples} samples calm: median {calm_50:?}, p99 {calm_99:?}");
-    eprintln!("{what}: {among} samples among strangers: median {stormy_50:?}, p99 {stormy_99:?}, ratio {ratio:.2}");
-    ensure!(
-        stormy_99 <= (2 * calm_99).max(NOISE),
-        "{what}: p99 rose from {calm_99:?} to {stormy_99:?}"
-    );
+    let mut ratios = Vec::new();
+    for (calm, stormy) in calm.iter().zip(stormy) {
+        let (calm, stormy) = (of(calm), of(stormy));
+        let [samples, among] = [calm.len(), stormy.len()];
+        ensure!(samples > 100 && among > 100, "{what}: hardly measured: {samples} and {among}");
+        let [calm_50, calm_99] = [50, 99].map(|share| percentile(calm.to_vec(), share));
+        let [stormy_50, stormy_99] = [50, 99].map(|share| percentile(stormy.to_vec(), share));
+        let ratio = stormy_99.max(NOISE).as_secs_f64() / calm_99.max(NOISE).as_secs_f64();
+        eprintln!(
+            "{what}: {samples} calm: median {calm_50:?}, p99 {calm_99:?}; {among} among strangers: median {stormy_50:?}, p99 {stormy_99:?}; ratio {ratio:.2}"
+        );
+        ratios.push(ratio);
+    }
+    ratios.sort_by(f64::total_cmp);
+    let middle = ratios.get(ratios.len() / 2).context("nothing was measured")?;
+    ensure!(*middle <= 2.0, "{what}: p99 rose to {ratios:?} times what it was");
     Ok(())
 }
 
