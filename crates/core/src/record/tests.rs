@@ -90,6 +90,20 @@ fn fleet_without_any_metrics_is_named_unless_the_process_has_just_begun() {
 }
 
 #[test]
+fn first_replica_is_awaited_without_a_word_until_its_deadline() {
+    let record = |age: u64| {
+        let mut bed = Bed::new(sum(10.0), 1).pending(age);
+        bed.input.timing.process_started = ago(5000);
+        reasons(&bed.decide())
+    };
+    assert_eq!(record(1000), []);
+    assert_eq!(
+        record(5000),
+        [WarningReason::ReplicaPending, WarningReason::MetricsUnavailable]
+    );
+}
+
+#[test]
 fn metric_that_nobody_exposes_is_named_with_the_nearest_name() {
     let bed = Bed::new(sum(10.0), 1).replica(|_, _| Reading::Absent {
         nearest: Some("vllm:num_requests_wait".into()),

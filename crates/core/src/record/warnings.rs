@@ -87,8 +87,10 @@ fn unavailable(situation: &Situation<'_, '_>) -> Option<Warning> {
     // A process needs a round before it knows anything.
     let settled = situation.now.since(situation.timing.process_started) > situation.timing.fresh_for();
     let sampled = !metrics_of(situation.trigger).is_empty();
+    // Replicas that are all still on their way are what every new InferenceSet has: nothing to act on.
+    let missed = fleet.n_silent() + fleet.n_lost() > 0;
     let none = sampled && settled && situation.scale.spec_replicas > 0 && fleet.n_serving() == 0;
-    none.then(|| {
+    (none && missed).then(|| {
         let message = format!(
             "no replica has fresh metrics ({} silent, {} pending, {} lost): the replica count is held",
             fleet.n_silent(),
