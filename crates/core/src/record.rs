@@ -1,6 +1,7 @@
 //! The one decision call: everything known goes in, the answer and why comes out. The live scaler, `scaler decide` and
 //! replays all make this call; it is pure and keeps nothing.
 
+mod id;
 mod round;
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,7 @@ use crate::verdict::Verdict;
 
 pub use crate::situation::{DecisionInput, MetricType, Scale, wanted};
 pub use crate::verdict::{Clamp, MetricRecord};
+pub use id::{BadDecisionId, DecisionId};
 pub use warnings::{Warning, WarningReason};
 
 /// An input as `scaler decide` reads it (there on one line). `trigger.aggregation` is one of those KEDA may ask for, or
