@@ -22,7 +22,7 @@ pub(crate) fn ago(seconds: u64) -> Moment {
 }
 
 /// A decision input under construction.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(crate) struct Bed {
     pub(crate) input: DecisionInput<'static>,
 }

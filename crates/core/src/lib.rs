@@ -20,9 +20,11 @@ pub mod drift;
 pub mod plan;
 pub mod take_over;
 
+pub mod explain;
 pub mod fleet;
 pub mod history;
 pub mod hpa;
+pub mod journal;
 pub mod moment;
 pub mod record;
 pub mod window;

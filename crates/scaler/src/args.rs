@@ -8,6 +8,14 @@ use keda_kaito_core::trigger::PORTS_ALLOWED_BY_DEFAULT;
 use keda_kaito_runtime::args::{CommonArgs, Identity, duration};
 use keda_kaito_runtime::error::ConfigError;
 
+use crate::explain;
+use crate::explain_command::ExplainArgs;
+use crate::registry::story::Keeping;
+
+/// Decisions per trigger: an answer with all of them is still read in one go.
+const MOST_KEPT: usize = 1000;
+const MOST_MIB: usize = 1024;
+
 /// KEDA external scaler for KAITO InferenceSets: scrapes their vLLM pods itself and tells KEDA how far to scale
 #[derive(Parser, Clone, Debug)]
 #[command(name = "scaler", version, args_conflicts_with_subcommands = true)]
@@ -23,6 +31,8 @@ pub struct Cli {
 pub enum Command {
     /// Decide offline: decision inputs as JSON Lines on standard input, one decision record per line on standard output
     Decide,
+    /// Ask a running scaler why InferenceSets did (not) scale; it must have been started with --explain-address
+    Explain(ExplainArgs),
 }
 
 /// Flags of the serving program.
@@ -34,6 +44,8 @@ pub struct ScalerArgs {
     pub serve: ServeArgs,
     #[command(flatten)]
     pub scrape: ScrapeArgs,
+    #[command(flatten)]
+    pub memory: MemoryArgs,
 }
 
 /// Who may call, and where.
@@ -105,6 +117,31 @@ pub struct ScrapeArgs {
     pub allow_loopback_targets: bool,
 }
 
+/// What is remembered of decisions, and who may ask for it.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Explaining")]
+pub struct MemoryArgs {
+    /// Loopback address that serves why InferenceSets did (not) scale, such as 127.0.0.1:10453; it shows every tenant's
+    /// decisions, and is not served without this
+    #[arg(long, env = "EXPLAIN_ADDRESS", value_name = "ADDRESS")]
+    pub explain_address: Option<SocketAddr>,
+
+    /// Different decisions remembered per trigger of an InferenceSet, 0 for none
+    #[arg(long, env = "DECISIONS_KEPT", default_value_t = 50, value_name = "COUNT")]
+    pub decisions_kept: usize,
+
+    /// Most memory for all remembered decisions together, in MiB; every trigger has the same share of it
+    #[arg(long, env = "DECISIONS_MEMORY_MIB", default_value_t = 8, value_name = "MIB")]
+    pub decisions_memory_mib: usize,
+}
+
+impl MemoryArgs {
+    /// What the registry may remember.
+    pub fn keeping(&self) -> Keeping {
+        Keeping::new(self.decisions_kept, self.decisions_memory_mib.saturating_mul(1024 * 1024))
+    }
+}
+
 impl ServeArgs {
     /// The namespace of KEDA and of the Secrets.
     pub fn working_namespace(&self, identity: &Identity) -> String {
@@ -134,6 +171,20 @@ impl ScalerArgs {
             return Err(ConfigError::new(
                 "--allow-loopback-targets is for benchmarks on one machine: inside a cluster loopback is the scaler's own pod",
             ));
+        }
+        if let Some(address) = self.memory.explain_address {
+            explain::validate(address)?;
+        }
+        let (kept, mib) = (self.memory.decisions_kept, self.memory.decisions_memory_mib);
+        if kept > MOST_KEPT {
+            return Err(ConfigError::new(format!(
+                "--decisions-kept {kept} must be at most {MOST_KEPT}"
+            )));
+        }
+        if !(1..=MOST_MIB).contains(&mib) {
+            return Err(ConfigError::new(format!(
+                "--decisions-memory-mib {mib} must be from 1 to {MOST_MIB}"
+            )));
         }
         let interval = self.scrape.scrape_interval;
         if !(Duration::from_secs(1)..=Duration::from_secs(60)).contains(&interval) {
@@ -194,12 +245,37 @@ mod tests {
             (["--connection-age", "0s"], "--connection-age 0ns must be at least 1s"),
             (["--retire-within", "2h"], "--retire-within 7200s must be at most 1h"),
             (["--scrape-ports", "80,0"], "--scrape-ports: 0 is not a port"),
+            (["--decisions-kept", "1001"], "--decisions-kept 1001 must be at most 1000"),
+            (
+                ["--decisions-memory-mib", "0"],
+                "--decisions-memory-mib 0 must be from 1 to 1024",
+            ),
+            (
+                ["--explain-address", "0.0.0.0:10453"],
+                "--explain-address 0.0.0.0:10453 is not a loopback address: whoever reaches it sees every tenant's decisions; \
+                 use 127.0.0.1 or [::1]",
+            ),
             (
                 ["--client-uri", "keda"],
                 "--client-uri \"keda\" is not a URI such as spiffe://domain/path",
             ),
         ] {
             assert_eq!(parse(&flags).validate(false).unwrap_err().to_string(), message);
+        }
+    }
+
+    #[test]
+    fn explanations_are_given_on_loopback_addresses_alone() {
+        for (address, accepted) in [
+            ("127.0.0.1:10453", true),
+            ("[::1]:10453", true),
+            ("127.1.2.3:0", true),
+            ("[::]:10453", false),
+            ("10.0.0.1:10453", false),
+            ("[::ffff:10.0.0.1]:10453", false),
+        ] {
+            let args = parse(&["--explain-address", address]);
+            assert_eq!(args.validate(true).is_ok(), accepted, "{address}");
         }
     }
 

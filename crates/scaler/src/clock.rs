@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use keda_kaito_core::moment::Moment;
 use tokio::time::Instant;
 
@@ -35,6 +35,13 @@ impl Clock {
         Moment::from_millis(millis(after) - millis(before))
     }
 
+    /// When a moment is, by the wall clock as it was at the start.
+    #[must_use]
+    pub fn wall(&self, moment: Moment) -> Timestamp {
+        let after = SignedDuration::from_millis(moment.millis());
+        self.wall.checked_add(after).unwrap_or(self.wall)
+    }
+
     /// Where a time of the cluster's clocks is. Those may be ahead of ours: nothing has happened later than `now`.
     #[must_use]
     pub fn past(&self, wall: Timestamp, now: Moment) -> Moment {
@@ -57,5 +64,6 @@ mod tests {
         assert_eq!(past(999_000), Moment::from_secs(-1000));
         assert_eq!(past(1_000_030), Moment::from_secs(30));
         assert_eq!(past(1_009_999), now);
+        assert_eq!(clock.wall(now), Timestamp::from_second(1_000_060).unwrap());
     }
 }

@@ -11,7 +11,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
-use keda_kaito_core::record::DecisionRecord;
+use keda_kaito_core::journal::News;
 use keda_kaito_runtime::panics;
 use keda_kaito_runtime::readiness::Gate;
 use tokio::sync::mpsc;
@@ -21,8 +21,10 @@ use tokio::time::Instant;
 use crate::address::Rules;
 use crate::index::Index;
 use crate::metrics::Metrics;
+use crate::registry::decided::Decided;
 use crate::registry::replica::Reader;
 use crate::registry::set::ObjectFacts;
+use crate::registry::story::Story;
 use crate::registry::target::TargetId;
 use crate::registry::trigger::TriggerRules;
 use crate::registry::{Registry, SetKey, lock};
@@ -54,7 +56,10 @@ pub struct EngineConfig {
 pub struct RoundReport {
     pub key: SetKey,
     pub object: ObjectFacts,
-    pub records: Vec<DecisionRecord>,
+    /// One per trigger that can be decided.
+    pub decisions: Vec<Decided>,
+    /// What is worth an Event.
+    pub news: Vec<News>,
 }
 
 /// See the module.
@@ -204,15 +209,18 @@ impl Engine {
         let registry = &self.config.registry;
         let Some(state) = registry.get(key) else { return };
         let mut state = lock(&state);
-        let records = state.end_round(registry.timing(), registry.clock().at(now));
+        let decisions = state.end_round(registry.timing(), registry.clock().at(now));
+        let news = state.stories.iter_mut().flat_map(Story::take_news).collect();
         let Some(object) = state.object.clone() else { return };
         drop(state);
         let report = RoundReport {
             key: key.clone(),
             object,
-            records,
+            decisions,
+            news,
         };
-        // A full queue means that the reporter lags; the next round says the same again.
+        // A full queue means that the reporter lags; the next round says the same again, but for news, of which the API server
+        // could not have been told either.
         let _queued = self.config.reports.try_send(report);
         if self.quota.refuses(key) {
             self.dirty.insert(key.clone());

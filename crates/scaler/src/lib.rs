@@ -5,9 +5,11 @@ pub mod callers;
 pub mod clock;
 pub mod cluster_time;
 pub mod decide_command;
+pub mod explain_command;
 
 pub mod address;
 pub mod engine;
+pub mod explain;
 pub mod index;
 pub mod lease;
 pub mod metrics;

@@ -5,13 +5,16 @@ use std::process::ExitCode;
 use clap::Parser;
 use keda_kaito_runtime::program::{main_with, refuse};
 use keda_kaito_scaler::args::{Cli, Command};
-use keda_kaito_scaler::{decide_command, run};
+use keda_kaito_scaler::{decide_command, explain_command, run};
 
 fn main() -> ExitCode {
     let Cli { command, args } = Cli::parse();
     match command {
         Some(Command::Decide) => {
             return decide_command::run(std::io::stdin().lock(), std::io::stdout().lock(), std::io::stderr().lock());
+        }
+        Some(Command::Explain(explain)) => {
+            return explain_command::run(&explain, std::io::stdout().lock(), std::io::stderr().lock());
         }
         None => {}
     }

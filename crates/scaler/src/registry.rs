@@ -1,7 +1,9 @@
 //! What the process knows, by InferenceSet. The engine writes; calls read. No lock is held across a wait.
 
+pub mod decided;
 pub mod replica;
 pub mod set;
+pub mod story;
 pub mod target;
 pub mod trigger;
 
@@ -11,14 +13,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use keda_kaito_core::fleet::Timing;
-use keda_kaito_core::record::{DecisionInput, DecisionRecord, decide, is_active};
+use keda_kaito_core::moment::Moment;
+use keda_kaito_core::record::is_active;
 use keda_kaito_core::trigger::TriggerRequest;
 use keda_kaito_runtime::watch::Freshness;
 use thiserror::Error;
 use tokio::time::Instant;
 
 use crate::clock::Clock;
+use decided::Decided;
 use set::SetState;
+use story::Keeping;
 
 /// Namespace and name of an InferenceSet.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -59,6 +64,7 @@ pub struct Registry {
 struct Inner {
     clock: Clock,
     timing: Timing,
+    keeping: Keeping,
     sets: RwLock<HashMap<SetKey, Arc<Mutex<SetState>>>>,
     view: RwLock<View>,
 }
@@ -91,10 +97,17 @@ impl Registry {
     /// Knows nothing yet. `timing` says how patient decisions are; its start is where `clock` stands now.
     #[must_use]
     pub fn new(clock: Clock, timing: Timing) -> Self {
+        Self::keeping(clock, timing, Keeping::default())
+    }
+
+    /// The same, remembering of its decisions what `keeping` allows.
+    #[must_use]
+    pub fn keeping(clock: Clock, timing: Timing, keeping: Keeping) -> Self {
         Self {
             inner: Arc::new(Inner {
                 clock,
                 timing,
+                keeping,
                 sets: RwLock::default(),
                 view: RwLock::default(),
             }),
@@ -138,7 +151,8 @@ impl Registry {
     /// The state of an InferenceSet, made if need be.
     pub fn track(&self, key: &SetKey) -> Arc<Mutex<SetState>> {
         let mut sets = self.inner.sets.write().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(sets.entry(key.clone()).or_default())
+        let fresh = || Arc::new(Mutex::new(SetState::new(self.inner.keeping.clone())));
+        Arc::clone(sets.entry(key.clone()).or_insert_with(fresh))
     }
 
     /// Forgets an InferenceSet.
@@ -157,8 +171,10 @@ impl Registry {
     ///
     /// # Errors
     /// Nothing can be said; see [`AnswerError`].
-    pub fn decide(&self, namespace: &str, scaled_object: &str, request: &TriggerRequest) -> Result<DecisionRecord, AnswerError> {
-        self.answer(namespace, scaled_object, request, decide)
+    pub fn decide(&self, namespace: &str, scaled_object: &str, request: &TriggerRequest) -> Result<Decided, AnswerError> {
+        self.answer(namespace, scaled_object, request, |state, trigger, now| {
+            state.decide(trigger, self.timing(), now)
+        })
     }
 
     /// Whether KEDA may think of the workload as active.
@@ -166,7 +182,10 @@ impl Registry {
     /// # Errors
     /// Nothing can be said; see [`AnswerError`].
     pub fn is_active(&self, namespace: &str, scaled_object: &str, request: &TriggerRequest) -> Result<bool, AnswerError> {
-        self.answer(namespace, scaled_object, request, is_active)
+        self.answer(namespace, scaled_object, request, |state, trigger, now| {
+            let input = state.input(state.triggers.get(trigger)?, self.timing(), now)?;
+            Some(is_active(&input))
+        })
     }
 
     fn answer<T>(
@@ -174,7 +193,7 @@ impl Registry {
         namespace: &str,
         scaled_object: &str,
         request: &TriggerRequest,
-        of: impl FnOnce(&DecisionInput<'_>) -> T,
+        of: impl FnOnce(&mut SetState, usize, Moment) -> Option<T>,
     ) -> Result<T, AnswerError> {
         let now = Instant::now();
         let unconfirmed = self.unconfirmed(now)?;
@@ -184,7 +203,7 @@ impl Registry {
             name: scaled_object.to_owned(),
         };
         let state = self.get(&key).ok_or_else(unknown)?;
-        let state = lock(&state);
+        let mut state = lock(&state);
         if state.object.is_none() {
             return Err(AnswerError::NotFound(key));
         }
@@ -193,11 +212,19 @@ impl Registry {
             false => unknown(),
         };
         let trigger = state.trigger(scaled_object, request).ok_or_else(left_out)?;
-        if unconfirmed > trigger.facts.count_lasts() {
-            return Err(AnswerError::CountUnconfirmed(key, unconfirmed.as_secs()));
+        let lasts = state.triggers.get(trigger).map(|trigger| trigger.facts.count_lasts());
+        let moment = self.clock().at(now);
+        let answer = match lasts
+            .filter(|lasts| unconfirmed <= *lasts)
+            .map(|_| of(&mut state, trigger, moment))
+        {
+            None => Err(AnswerError::CountUnconfirmed(key, unconfirmed.as_secs())),
+            Some(answer) => answer.ok_or(AnswerError::TooManyEndpoints(key)),
+        };
+        if let (Err(error), Some(story)) = (&answer, state.stories.get_mut(trigger)) {
+            story.refused(moment, error.to_string());
         }
-        let input = state.input(trigger, self.timing(), self.clock().at(now));
-        input.map(|input| of(&input)).ok_or(AnswerError::TooManyEndpoints(key))
+        answer
     }
 
     /// How long ago replica counts were confirmed.

@@ -1,14 +1,14 @@
-//! Says what decisions warn of as Events, and how they move in the log. It reads reports of rounds and decides nothing.
+//! Says what decisions warn of, and which way they turn, as Events, and how they move in the log. It reads reports of rounds and decides nothing.
 
 use std::collections::HashMap;
 
-use keda_kaito_core::record::DecisionRecord;
 use keda_kaito_runtime::events::Recorder;
 use tokio::sync::{mpsc, watch};
 
 use crate::engine::RoundReport;
 use crate::registry::SetKey;
-use crate::warnings::notice;
+use crate::registry::decided::Decided;
+use crate::warnings::{news_notice, notice};
 
 /// InferenceSets whose last wish is remembered for the log.
 const MAX_REMEMBERED: usize = 50_000;
@@ -26,7 +26,7 @@ impl Reporter {
     pub async fn run(mut self) {
         let mut last: HashMap<SetKey, Vec<Option<u32>>> = HashMap::new();
         while let Some(report) = self.reports.recv().await {
-            let wishes: Vec<_> = report.records.iter().map(|record| record.desired).collect();
+            let wishes: Vec<_> = report.decisions.iter().map(|decided| decided.record.desired).collect();
             if last.get(&report.key) != Some(&wishes) {
                 log(&report);
                 if last.len() >= MAX_REMEMBERED {
@@ -35,8 +35,12 @@ impl Reporter {
                 last.insert(report.key.clone(), wishes);
             }
             let api_version = self.api_version.borrow().clone();
-            for warning in report.records.iter().flat_map(|record| &record.warnings) {
+            for warning in report.decisions.iter().flat_map(|decided| &decided.record.warnings) {
                 let notice = notice(&report.key, &report.object.uid, &api_version, warning);
+                self.recorder.publish(notice).await;
+            }
+            for news in &report.news {
+                let notice = news_notice(&report.key, &report.object.uid, &api_version, news);
                 self.recorder.publish(notice).await;
             }
         }
@@ -44,13 +48,14 @@ impl Reporter {
 }
 
 fn log(report: &RoundReport) {
-    for DecisionRecord { desired, reason, .. } in &report.records {
+    for Decided { id, record } in &report.decisions {
         tracing::info!(
             namespace = %report.key.namespace,
             name = %report.key.name,
             replicas = report.object.spec_replicas,
-            desired,
-            reason,
+            desired = record.desired,
+            reason = record.reason,
+            decision = %id,
             "wanted replica count changed"
         );
     }

@@ -27,6 +27,7 @@ use crate::callers::Callers;
 use crate::clock::Clock;
 use crate::cluster_time::ClusterTime;
 use crate::engine::{Engine, EngineConfig, MAX_REPORTS, Quotas};
+use crate::explain::Explainer;
 use crate::lease::{Acknowledger, Owner};
 use crate::metrics::{self, Metrics};
 use crate::registry::Registry;
@@ -68,6 +69,7 @@ pub async fn run(args: ScalerArgs, ctx: ProcessContext) -> anyhow::Result<()> {
         common: _,
         serve,
         scrape,
+        memory,
     } = args;
     let working = serve.working_namespace(&ctx.identity);
     let release = ctx.identity.namespace.clone().unwrap_or_else(|| working.clone());
@@ -81,7 +83,7 @@ pub async fn run(args: ScalerArgs, ctx: ProcessContext) -> anyhow::Result<()> {
         replica_deadline: scrape.replica_deadline,
         ..Timing::default()
     };
-    let registry = Registry::new(Clock::start(), timing);
+    let registry = Registry::keeping(Clock::start(), timing, memory.keeping());
     metrics::fleet::register(&ctx.registry, registry.clone());
     let callers = Callers::new(Instant::now(), serve.caller_active_for);
     let connections = Connections::default();
@@ -172,6 +174,18 @@ pub async fn run(args: ScalerArgs, ctx: ProcessContext) -> anyhow::Result<()> {
         api_version,
     };
     tasks.spawn("reporter", reporter.run());
+
+    if let Some(address) = memory.explain_address {
+        let explainer = Explainer {
+            registry: registry.clone(),
+            told_by: ctx.identity.name.as_str().into(),
+        };
+        let shutdown = ctx.shutdown.clone();
+        let listening = |address| tracing::info!(%address, "explaining decisions");
+        tasks.spawn("explain listener", async move {
+            explainer.serve(address, listening, &shutdown).await
+        });
+    }
 
     let engine = Engine::new(EngineConfig {
         registry,

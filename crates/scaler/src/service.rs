@@ -143,7 +143,7 @@ impl ExternalScaler for Service {
         self.nudge(reference, &request, peer)?;
         self.note(reference, &request, peer);
         let decision = self.registry.decide(&reference.namespace, &reference.name, &request);
-        let value = match decision.map_err(|error| status::no_answer(&error))?.answer {
+        let value = match decision.map_err(|error| status::no_answer(&error))?.record.answer {
             Answer::Value(value) => value,
             Answer::Unavailable(reason) => return Err(status::unavailable(reason)),
         };

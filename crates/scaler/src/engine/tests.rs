@@ -128,7 +128,7 @@ impl Bed {
     }
 
     fn answer(&self) -> Result<Answer, AnswerError> {
-        Ok(self.registry.decide("ns", "phi", &self.request())?.answer)
+        Ok(self.registry.decide("ns", "phi", &self.request())?.record.answer)
     }
 
     async fn until(&self, what: &str, answer: &Result<Answer, AnswerError>) {
@@ -195,7 +195,7 @@ async fn watched_scaled_object_is_scraped_for_before_anybody_asks() {
     bed.until("the sum", &Ok(Answer::Value(10.0))).await;
     let report = bed.reports.recv().await.unwrap();
     assert_eq!((&*report.key.name, report.object.spec_replicas), ("phi", 1));
-    assert_eq!(report.records.len(), 1);
+    assert_eq!(report.decisions.len(), 1);
 }
 
 #[tokio::test]
@@ -222,7 +222,7 @@ async fn replica_beyond_the_quota_is_not_asked_and_says_why() {
     let none = Quotas { all: 0, namespace: 0 };
     let mut bed = Bed::start(10, none).await;
     let report = bed.reports.recv().await.unwrap();
-    assert_eq!(report.records.len(), 1);
+    assert_eq!(report.decisions.len(), 1);
     let state = bed.registry.get(&SetKey::new("ns", "phi")).unwrap();
     let failure = lock(&state).replicas["phi-a"].targets[0].series.failure().cloned().unwrap();
     assert!(
@@ -276,7 +276,7 @@ async fn answers_come_from_memory_while_scrapes_hang() {
         start.elapsed()
     );
     let report = bed.reports.recv().await.unwrap();
-    assert!(report.records.iter().all(|record| record.replicas.len() == 1));
+    assert!(report.decisions.iter().all(|decided| decided.record.replicas.len() == 1));
 }
 
 #[test]

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use keda_kaito_core::fleet::Class;
-use keda_kaito_core::record::DecisionRecord;
 use keda_kaito_runtime::metrics::SharedRegistry;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
@@ -13,6 +12,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Unit;
 use tokio::time::Instant;
 
+use crate::registry::decided::Decided;
 use crate::registry::{Registry, SetKey, lock};
 
 const CLASSES: [&str; 5] = ["serving", "silent", "pending", "lost", "leaving"];
@@ -42,9 +42,10 @@ pub fn register(metrics: &SharedRegistry, registry: Registry) {
 impl Summary {
     /// Of the decisions about one InferenceSet; where several triggers wish for a count, the highest is what the HPA follows.
     #[must_use]
-    pub fn of(records: &[DecisionRecord]) -> Self {
+    pub fn of(decisions: &[Decided]) -> Self {
+        let records = || decisions.iter().map(|decided| &decided.record);
         let mut replicas = [0; 5];
-        if let Some(record) = records.first() {
+        if let Some(record) = records().next() {
             for replica in &record.replicas {
                 let class = match replica.class {
                     Class::Serving => 0,
@@ -63,7 +64,7 @@ impl Summary {
         }
         Self {
             replicas,
-            desired: records.iter().filter_map(|record| record.desired).max(),
+            desired: records().filter_map(|record| record.desired).max(),
         }
     }
 }

@@ -8,11 +8,13 @@ use keda_kaito_core::crd::InferenceSet;
 use keda_kaito_core::fleet::Timing;
 use keda_kaito_core::history::History;
 use keda_kaito_core::moment::Moment;
-use keda_kaito_core::record::{DecisionInput, DecisionRecord, decide, next_history, wanted};
+use keda_kaito_core::record::{DecisionInput, decide, next_history, wanted};
 use keda_kaito_core::trigger::{Endpoint, TriggerRequest};
 use keda_kaito_core::window::{Segment, Wanted};
 
+use super::decided::{Decided, random_id};
 use super::replica::{Reader, Replica};
+use super::story::{Keeping, Story};
 use super::target::{Job, Sample, Target, TargetId};
 use super::trigger::TriggerFacts;
 use crate::metrics::fleet::Summary;
@@ -36,6 +38,9 @@ pub struct SetState {
     pub object: Option<ObjectFacts>,
     /// At most [`MAX_TRIGGERS`].
     pub triggers: Vec<TriggerState>,
+    /// One per trigger, in their order.
+    pub stories: Vec<Story>,
+    keeping: Keeping,
     /// Some triggers are left out.
     pub too_many_triggers: bool,
     pub replicas: BTreeMap<String, Replica>,
@@ -71,6 +76,14 @@ pub struct Objects {
 }
 
 impl SetState {
+    /// Knows nothing yet; its triggers keep what `keeping` allows.
+    pub fn new(keeping: Keeping) -> Self {
+        Self {
+            keeping,
+            ..Self::default()
+        }
+    }
+
     /// Takes in the objects. `next_id` names new targets.
     pub fn refresh(&mut self, objects: Objects, reader: &Reader<'_>, next_id: &mut u64) {
         let object = objects.object.as_ref().map(|object| ObjectFacts {
@@ -82,6 +95,15 @@ impl SetState {
             // An InferenceSet recreated under its name shares nothing with the one before.
             self.replicas.clear();
             self.triggers.clear();
+            self.stories.clear();
+        }
+        if let (Some(before), Some(after)) = (&self.object, &object)
+            && before.uid == after.uid
+            && before.spec_replicas != after.spec_replicas
+        {
+            for story in &mut self.stories {
+                story.journal.moved(reader.now, before.spec_replicas, after.spec_replicas);
+            }
         }
         self.object = object;
         self.refresh_replicas(&objects.workspaces, reader);
@@ -108,18 +130,22 @@ impl SetState {
         self.replicas.retain(|name, _| seen.contains(name.as_str()));
     }
 
-    /// A trigger that asks the same as before keeps its history, whatever its bounds are now.
+    /// A trigger that asks the same as before keeps its history and its story, whatever its bounds are now.
     fn refresh_triggers(&mut self, triggers: Vec<TriggerFacts>) {
         let mut before = std::mem::take(&mut self.triggers);
+        let mut stories = std::mem::take(&mut self.stories);
         self.too_many_triggers = triggers.len() > MAX_TRIGGERS;
         for facts in triggers.into_iter().take(MAX_TRIGGERS) {
             let same = |known: &TriggerState| known.facts.answers(&facts.scaled_object, &facts.request);
-            let history = before.iter().position(same).map(|index| before.swap_remove(index).history);
+            let known = before.iter().position(same);
+            let known = known.map(|index| (before.swap_remove(index).history, stories.swap_remove(index)));
+            let (history, story) = known.unwrap_or_else(|| (History::default(), Story::new(random_id(), &self.keeping)));
             self.triggers.push(TriggerState {
                 facts,
                 page: None,
-                history: history.unwrap_or_default(),
+                history,
             });
+            self.stories.push(story);
         }
     }
 
@@ -238,11 +264,24 @@ impl SetState {
         }
     }
 
-    /// The trigger that a call is about.
-    pub fn trigger(&self, scaled_object: &str, request: &TriggerRequest) -> Option<&TriggerState> {
+    /// Which trigger a call is about.
+    pub fn trigger(&self, scaled_object: &str, request: &TriggerRequest) -> Option<usize> {
         self.triggers
             .iter()
-            .find(|trigger| trigger.facts.answers(scaled_object, request))
+            .position(|trigger| trigger.facts.answers(scaled_object, request))
+    }
+
+    /// The decision of now, for a call about a trigger; `None` as for [`Self::input`].
+    pub fn decide(&mut self, trigger: usize, timing: &Timing, now: Moment) -> Option<Decided> {
+        let mut stories = std::mem::take(&mut self.stories);
+        let decided = (|| {
+            let input = self.input(self.triggers.get(trigger)?, timing, now)?;
+            let record = decide(&input);
+            let id = stories.get_mut(trigger)?.call(&input, &record);
+            Some(Decided { id, record })
+        })();
+        self.stories = stories;
+        decided
     }
 
     /// Everything that trigger's decision is made from; `None` without the InferenceSet, or without a page for it.
@@ -264,7 +303,7 @@ impl SetState {
     }
 
     /// Ends a round of scrapes: every trigger's history takes it in. Returns the decisions of now.
-    pub fn end_round(&mut self, timing: &Timing, now: Moment) -> Vec<DecisionRecord> {
+    pub fn end_round(&mut self, timing: &Timing, now: Moment) -> Vec<Decided> {
         let next = |trigger: &TriggerState| self.input(trigger, timing, now).map(|input| next_history(&input));
         let histories: Vec<_> = self.triggers.iter().map(next).collect();
         for (trigger, history) in self.triggers.iter_mut().zip(histories) {
@@ -272,10 +311,17 @@ impl SetState {
                 trigger.history = history;
             }
         }
-        let decided = |trigger: &TriggerState| self.input(trigger, timing, now).map(|input| decide(&input));
-        let records: Vec<_> = self.triggers.iter().filter_map(decided).collect();
-        self.summary = Summary::of(&records);
-        records
+        let mut stories = std::mem::take(&mut self.stories);
+        let decided = |(trigger, story): (&TriggerState, &mut Story)| {
+            let input = self.input(trigger, timing, now)?;
+            let record = decide(&input);
+            let id = story.round(&input, &record);
+            Some(Decided { id, record })
+        };
+        let decisions: Vec<_> = self.triggers.iter().zip(&mut stories).filter_map(decided).collect();
+        self.stories = stories;
+        self.summary = Summary::of(&decisions);
+        decisions
     }
 
     /// Targets with a fresh sample.

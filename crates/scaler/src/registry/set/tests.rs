@@ -374,8 +374,9 @@ fn missing_metric_is_looked_for_on_the_whole_page_once_and_its_hint_stays() {
     assert_eq!(take(&mut bed, None), (None, false));
     assert_eq!(take(&mut bed, Some("vllm:num_requests_waiting")), (Some(Form::Full), true));
     assert_eq!(take(&mut bed, None), (Some(Form::Filtered), false));
-    let records = bed.state.end_round(&bed.timing, bed.now());
-    let warning = records[0]
+    let decisions = bed.state.end_round(&bed.timing, bed.now());
+    let warning = decisions[0]
+        .record
         .warnings
         .iter()
         .find(|warning| warning.reason == WarningReason::MetricNotFound);
