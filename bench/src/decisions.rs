@@ -8,9 +8,10 @@ use keda_kaito_core::families::RUNNING;
 use keda_kaito_core::fleet::{ReplicaView, Timing};
 use keda_kaito_core::history::History;
 use keda_kaito_core::hpa::Tolerance;
+use keda_kaito_core::journal::{Herald, Journal, Limits, Occasion};
 use keda_kaito_core::moment::Moment;
 use keda_kaito_core::policy::{Combine, MetricKind, MetricRule, ScalingPolicy};
-use keda_kaito_core::record::{Answer, DecisionInput, MetricType, Scale, decide, next_history, wanted};
+use keda_kaito_core::record::{Answer, DecisionId, DecisionInput, MetricType, Scale, decide, next_history, wanted};
 use keda_kaito_core::trigger::{Aggregation, DesiredReplicas};
 use keda_kaito_core::window::{Reading, ReplicaSeries, Segment};
 
@@ -31,6 +32,7 @@ pub(crate) fn measure() -> Figures {
     let timings = side_by_side(&mut [&mut || drop(black_box(decide(black_box(&small)))), &mut || {
         drop(black_box(decide(black_box(&large))));
     }]);
+    let recorded = [4, 50].map(|replicas| (replicas, recording(replicas)));
     let mut figures = Figures::of("decisions: a policy of a gauge and a histogram of 300 s, every replica serving");
     for (subject, replicas) in [(0, 4), (1, 50)] {
         let seconds = timings.seconds(subject);
@@ -42,7 +44,48 @@ pub(crate) fn measure() -> Figures {
             Goal::None,
         );
     }
+    for (replicas, ratio) in recorded {
+        figures.add(
+            format!("a round that is recorded beside one that is not, {replicas} replicas"),
+            ratio,
+            "×",
+            Goal::AtMost(1.1),
+        );
+    }
     figures
+}
+
+/// How many times longer the end of a round takes when its decision is remembered and looked through for news. The values
+/// change from round to round, so that each leaves a point behind; the wish changes every tenth round.
+fn recording(replicas: u32) -> f64 {
+    let rounds: Vec<_> = [20.0, 21.0, 22.0, 23.0, 24.0, 25.0, 26.0, 27.0, 28.0, 0.5]
+        .map(|value| fleet_with(replicas, value))
+        .into();
+    let limits = Limits {
+        entries: 50,
+        bytes: 8 * 1024,
+    };
+    let mut journal = DecisionId::new(1).map(Journal::new);
+    let mut herald = Herald::default();
+    let (mut bare, mut kept) = (rounds.iter().cycle(), rounds.iter().cycle());
+    let timings = side_by_side(&mut [
+        &mut || {
+            if let Some(input) = bare.next() {
+                drop(black_box(next_history(black_box(input))));
+                drop(black_box(decide(black_box(input))));
+            }
+        },
+        &mut || {
+            if let (Some(input), Some(journal)) = (kept.next(), &mut journal) {
+                drop(black_box(next_history(black_box(input))));
+                let record = decide(black_box(input));
+                let id = journal.note(input, &record, Occasion::Round, limits);
+                drop(black_box(herald.hear(input, &record, id, true)));
+                drop(black_box(record));
+            }
+        },
+    ]);
+    timings.ratio(1, 0)
 }
 
 fn policy() -> Aggregation {
@@ -73,6 +116,11 @@ fn policy() -> Aggregation {
 
 /// Busy replicas, watched for ten minutes.
 fn fleet(replicas: u32) -> DecisionInput<'static> {
+    fleet_with(replicas, 20.0)
+}
+
+/// The same, with so many requests waiting at each.
+fn fleet_with(replicas: u32, waiting: f64) -> DecisionInput<'static> {
     let trigger = policy();
     let mut input = DecisionInput {
         now: Moment::from_secs(0),
@@ -105,7 +153,7 @@ fn fleet(replicas: u32) -> DecisionInput<'static> {
                         count: total,
                     },
                     (RUNNING, MetricKind::Gauge) => Reading::Gauge(16.0),
-                    (_, MetricKind::Gauge) => Reading::Gauge(20.0),
+                    (_, MetricKind::Gauge) => Reading::Gauge(waiting),
                 });
         }
         input.history = Cow::Owned(next_history(&input));

@@ -271,7 +271,10 @@ pub async fn run_once(name: Name, arguments: &[&str]) -> anyhow::Result<String> 
 }
 
 /// The binary cargo built: in `PROGRAMS_DIR`, else beside the running test.
-fn built(name: Name) -> anyhow::Result<PathBuf> {
+///
+/// # Errors
+/// It is not there.
+pub fn built(name: Name) -> anyhow::Result<PathBuf> {
     let directory = match std::env::var_os("PROGRAMS_DIR") {
         Some(directory) => PathBuf::from(directory),
         None => {

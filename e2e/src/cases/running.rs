@@ -17,6 +17,9 @@ pub const READY_WITHIN: Duration = Duration::from_secs(60);
 /// In the shared bed, where tests wait for rounds of scraping. Beds with programs of their own keep the default.
 pub const SCRAPE_INTERVAL: Duration = Duration::from_secs(5);
 
+/// Where the scaler in the shared bed says why.
+pub const EXPLAIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 10453);
+
 const MARK: &str = "run/programs-under-test";
 
 /// The programs, in the order in which they need each other.
@@ -52,7 +55,9 @@ pub async fn bed() -> Result<Bed> {
         let logs = bed.directory.join("logs");
         for name in ALL {
             let start = match name {
-                Name::Scaler => start(name).argument(format!("--scrape-interval={SCRAPE_INTERVAL:?}")),
+                Name::Scaler => start(name)
+                    .argument(format!("--scrape-interval={SCRAPE_INTERVAL:?}"))
+                    .argument(format!("--explain-address={EXPLAIN}")),
                 Name::Certmgr | Name::Provisioner => start(name),
             };
             Program::spawn(&logs, start)?.leave_running();

@@ -6,6 +6,7 @@ mod bounds;
 mod by_hand;
 mod capacity;
 mod complaints;
+mod explain;
 mod faults;
 mod first_step;
 mod lifecycle;

@@ -81,6 +81,9 @@ const ALONE: &[Alone] = &[
 /// Test targets whose bed has a node, where the host can have one.
 const ON_A_NODE: [&str; 1] = ["node"];
 
+/// Test targets that open pages in a browser, where the host has one.
+const IN_A_BROWSER: [&str; 1] = ["browser"];
+
 /// Test targets that measure times, and so come first in the bed they share with others.
 const FIRST: [&str; 1] = ["quick_start"];
 
@@ -117,6 +120,11 @@ pub(crate) fn run(options: &Options, executables: Vec<Executable>) -> Result<(Ta
         let on_a_node = ON_A_NODE.contains(&name);
         if on_a_node && let Some(lack) = node::host::lacks() {
             eprintln!("skipped the {tests} tests of {name:?}, which need a node: {lack}");
+            skipped.skipped += tests;
+            continue;
+        }
+        if IN_A_BROWSER.contains(&name) && !node::host::in_path("chromium") {
+            eprintln!("skipped the {tests} tests of {name:?}, which open pages: install Debian's package chromium");
             skipped.skipped += tests;
             continue;
         }

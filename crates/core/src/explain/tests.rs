@@ -200,3 +200,25 @@ fn table_has_a_line_for_each_and_counts_the_rest() {
         .collect();
     assert_eq!(lines[1..], ["ns/phi 2 3 busy", "ns/llama - - no decision yet", "and 7 more"]);
 }
+
+#[test]
+fn every_field_is_documented() {
+    fn fields(value: &serde_json::Value, known: &mut std::collections::BTreeSet<String>) {
+        for (key, value) in value.as_object().into_iter().flatten() {
+            known.insert(key.clone());
+            fields(value, known);
+        }
+        for value in value.as_array().into_iter().flatten() {
+            fields(value, known);
+        }
+    }
+    let mut known = std::collections::BTreeSet::new();
+    fields(&serde_json::to_value(scale_up()).unwrap(), &mut known);
+    assert!(known.len() > 40, "{known:?}");
+    let document = include_str!("../../../../docs/explain.md");
+    let missing: Vec<_> = known
+        .iter()
+        .filter(|field| !document.contains(&format!("`{field}`")))
+        .collect();
+    assert!(missing.iter().all(|field| *field == "value"), "{missing:?}");
+}

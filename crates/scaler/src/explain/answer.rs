@@ -54,6 +54,7 @@ fn body(registry: &Registry, told_by: &str, request: &Parts) -> Result<(&'static
     match request.uri.path() {
         "/" => Ok((HTML, include_str!("page/index.html").to_owned())),
         "/page.js" => Ok((SCRIPT, include_str!("page/page.js").to_owned())),
+        "/icon.svg" => Ok((SVG, include_str!("page/icon.svg").to_owned())),
         "/page.css" => Ok((STYLE, include_str!("page/page.css").to_owned())),
         "/explain" => {
             let bad = (StatusCode::BAD_REQUEST, "after: is not NAMESPACE/NAME");

@@ -122,6 +122,7 @@ async fn paths_outputs_and_methods_that_are_not_there_are_refused() {
         ("/", 200),
         ("/page.js", 200),
         ("/page.css", 200),
+        ("/icon.svg", 200),
         ("/explain", 200),
         ("/explain?output=text", 200),
         ("/explain?after=ns/phi", 200),

@@ -43,7 +43,8 @@ pub(crate) fn lacks() -> Option<String> {
     None
 }
 
-fn in_path(name: &str) -> bool {
+/// Whether a program of that name is installed.
+pub(crate) fn in_path(name: &str) -> bool {
     let path = env::var_os("PATH").unwrap_or_default();
     env::split_paths(&path)
         .chain(["/usr/sbin".into(), "/sbin".into()])
