@@ -156,6 +156,8 @@ fn fleet_too_large_for_its_share_is_kept_without_its_replicas() {
     desk.limits.bytes = 2000;
     let fleet = (0..40).fold(Bed::new(sum(10.0), 40), |bed, _| bed.serving(1.0));
     desk.round(fleet.clone());
+    let least = desk.journal.entries().next().unwrap().bytes();
+    assert!(least < 1024, "{least} bytes are more than is documented");
     let entry = desk.journal.entries().next().unwrap();
     assert_eq!((entry.replicas.len(), entry.more_replicas), (0, 40));
     desk.round(fleet);
