@@ -15,6 +15,7 @@ mod reader;
 mod rounds;
 mod scaler;
 mod scrapes;
+mod sink;
 
 use std::process::ExitCode;
 
@@ -60,6 +61,8 @@ enum What {
     Full,
     /// In a test bed: many replicas of which some are dead or slow
     Faults,
+    /// In a test bed: traces off, at 1 %, and of everything
+    Traces,
 }
 
 /// Fails when a goal is missed, so that a script can tell.
@@ -84,6 +87,7 @@ fn main() -> Result<ExitCode> {
             What::Newcomers => scenarios.push(Scenario::Newcomers),
             What::Full => scenarios.push(Scenario::Full),
             What::Faults => scenarios.push(Scenario::Faults),
+            What::Traces => scenarios.push(Scenario::Traces),
         }
     }
     if !scenarios.is_empty() {

@@ -2,6 +2,7 @@
 //! objects are written straight to the API server. Each scenario starts a fresh scaler.
 
 mod scenarios;
+mod traces;
 mod usage;
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -33,6 +34,7 @@ pub(crate) enum Scenario {
     Newcomers,
     Full,
     Faults,
+    Traces,
 }
 
 /// A scaler, and how long it took to begin.
@@ -121,6 +123,9 @@ pub(crate) async fn measure(scenarios: &[Scenario], replicas: usize, mut tell: i
     }
     if wanted(Scenario::Full) {
         tell(&stage.full().await?);
+    }
+    if wanted(Scenario::Traces) {
+        tell(&stage.traces().await?);
     }
     if wanted(Scenario::Faults) {
         tell(&stage.faults().await?);

@@ -31,16 +31,19 @@ enum What {
     Full,
     /// 10,000 replicas, a tenth of them dead or slow
     Faults,
+    /// Traces off, at 1 %, and of everything
+    Traces,
 }
 
 const IN_PROCESS: [What; 4] = [What::Reader, What::Decide, What::Memory, What::Scrape];
-const IN_BED: [What; 6] = [
+const IN_BED: [What; 7] = [
     What::Idle,
     What::Filtered,
     What::Calls,
     What::Newcomers,
     What::Full,
     What::Faults,
+    What::Traces,
 ];
 
 #[derive(clap::Args)]

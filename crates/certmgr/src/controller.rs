@@ -17,9 +17,11 @@ use kube::{Api, Client};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use crate::error::Error;
 use crate::reconcile::Reconciler;
+use crate::traces;
 use crate::waiting::Waiting;
 
 /// While replicas have yet to load what was published, they are asked this often; that takes them a moment.
@@ -45,13 +47,17 @@ impl Controller {
         while !shutdown.is_cancelled() {
             let leader = self.leader.borrow_and_update().clone();
             self.idle.send_replace(false);
-            let turn = panics::caught_async(self.reconciler.turn(leader.as_ref())).await;
+            let began = Instant::now();
+            let turn = panics::caught_async(self.reconciler.turn(leader.as_ref()));
+            let span = traces::reconcile();
+            let turn = turn.instrument(span.clone()).await;
             let turn = turn.unwrap_or_else(|panicked| Err(Error::Panic(panicked)));
+            traces::reconciled(&span, &turn);
             self.idle.send_replace(true);
             let pause = match turn {
                 Ok(plan) => {
                     failures = 0;
-                    self.reconciler.metrics.turned("ok");
+                    self.reconciler.metrics.turned("ok", began.elapsed());
                     self.report(&plan, leader.is_some(), &mut said);
                     let overdue = waiting.overdue(&plan, Instant::now());
                     if leader.is_some() {
@@ -61,7 +67,7 @@ impl Controller {
                 }
                 Err(error) => {
                     failures += 1;
-                    self.reconciler.metrics.turned(error.category());
+                    self.reconciler.metrics.turned(error.category(), began.elapsed());
                     self.credentials.set_reason(error.to_string());
                     if said != error.to_string() {
                         tracing::warn!(%error, "a turn failed and is tried again");

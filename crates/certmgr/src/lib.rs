@@ -17,6 +17,7 @@ mod reconcile;
 pub mod rotate;
 pub mod status;
 mod stored;
+mod traces;
 mod waiting;
 mod write;
 

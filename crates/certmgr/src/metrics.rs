@@ -1,12 +1,14 @@
 //! What certmgr measures. Every label comes from a closed list, but for the replicas waited for.
 
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use keda_kaito_core::credentials::{Acknowledgements, Objects, Phase, Plan, Wait};
 use keda_kaito_runtime::metrics::SharedRegistry;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Unit;
 
 use crate::waiting::what;
@@ -14,7 +16,7 @@ use crate::waiting::what;
 type Label = [(&'static str, &'static str); 1];
 
 /// Handles of the program's metrics.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Metrics {
     phase: Family<Label, Gauge>,
     expiry: Family<Label, Gauge>,
@@ -25,11 +27,12 @@ pub(crate) struct Metrics {
     repairs: Family<Label, Counter>,
     writes: Family<[(&'static str, &'static str); 2], Counter>,
     turns: Family<Label, Counter>,
+    duration: Histogram,
 }
 
 impl Metrics {
     pub(crate) fn register(registry: &SharedRegistry) -> Self {
-        let metrics = Self::default();
+        let metrics = Self::unregistered();
         registry.register(|registry| {
             let Self {
                 phase,
@@ -41,6 +44,7 @@ impl Metrics {
                 repairs,
                 writes,
                 turns,
+                duration,
             } = metrics.clone();
             registry.register("phase", "1 for the phase the credentials are in, 0 for every other", phase);
             registry.register_with_unit(
@@ -69,8 +73,26 @@ impl Metrics {
             registry.register("repairs", "Objects written because something was wrong with them", repairs);
             registry.register("writes", "Writes by object and outcome", writes);
             registry.register("reconciles", "Turns by outcome", turns);
+            let help = "Time one turn takes, its calls and the making of keys included";
+            registry.register_with_unit("reconcile_duration", help, Unit::Seconds, duration);
         });
         metrics
+    }
+
+    /// Handles that nobody reads.
+    pub(crate) fn unregistered() -> Self {
+        Self {
+            phase: Family::default(),
+            expiry: Family::default(),
+            missing: Gauge::default(),
+            waited_for: Family::default(),
+            replicas: Gauge::default(),
+            skew: Gauge::default(),
+            repairs: Family::default(),
+            writes: Family::default(),
+            turns: Family::default(),
+            duration: Histogram::new(exponential_buckets(0.001, 4.0, 8)),
+        }
     }
 
     pub(crate) fn observe(&self, objects: &Objects, acknowledgements: &Acknowledgements, plan: &Plan) {
@@ -122,7 +144,8 @@ impl Metrics {
         self.writes.get_or_create(&[("object", object), ("outcome", outcome)]).inc();
     }
 
-    pub(crate) fn turned(&self, outcome: &'static str) {
+    pub(crate) fn turned(&self, outcome: &'static str, took: Duration) {
+        self.duration.observe(took.as_secs_f64());
         self.turns.get_or_create(&[("outcome", outcome)]).inc();
     }
 

@@ -9,6 +9,7 @@ use keda_kaito_core::names;
 use keda_kaito_runtime::events::Recorder;
 use keda_kaito_runtime::lease::Leader;
 use tokio::time::Instant;
+use tracing::Instrument;
 
 use crate::cluster::{Cluster, Snapshot};
 use crate::error::Error;
@@ -16,6 +17,7 @@ use crate::events;
 use crate::inspect::{Inspected, LeafNames, inspect};
 use crate::issue::Kind;
 use crate::metrics::Metrics;
+use crate::traces;
 use crate::write::{Outcome, compose_authority, compose_leaf};
 
 /// More writes in a row than any situation needs: a first issue takes four, a deletion of everything five.
@@ -49,8 +51,14 @@ impl Reconciler {
                 return Ok(decided);
             };
             last = events::object(step);
-            let outcome = self.carry_out(step, &inspected, &snapshot).await;
-            self.account(step, &outcome, &snapshot).await;
+            let span = traces::rotate(step, self.cluster.working_namespace());
+            let work = async {
+                let outcome = self.carry_out(step, &inspected, &snapshot).await;
+                self.account(step, &outcome, &snapshot).await;
+                outcome
+            };
+            let outcome = work.instrument(span.clone()).await;
+            traces::rotated(&span, &outcome);
             if outcome? == Outcome::Lost {
                 tracing::info!(object = last, "somebody else wrote first, deciding again");
             }

@@ -3,6 +3,7 @@
 
 #[cfg(test)]
 mod tests;
+mod traces;
 pub(crate) mod watches;
 
 use std::collections::{HashMap, HashSet};
@@ -23,6 +24,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use crate::cluster::{Cluster, key_of};
 use crate::error::Error;
@@ -175,10 +177,6 @@ impl Controller {
         let before = state.serving.count(now);
         state.serving.observe(change, now, Timestamp::now());
         let after = state.serving.count(now);
-        self.reconciler
-            .metrics
-            .scaler_replicas
-            .set(i64::try_from(after).unwrap_or(i64::MAX));
         if before > 0 || after == 0 {
             return Vec::new();
         }
@@ -218,15 +216,20 @@ impl Controller {
             };
             self.idle.send_replace(false);
             let reconciler = self.reconciler.clone();
-            state.running.spawn(async move {
+            let span = traces::reconcile(&key);
+            let work = async move {
                 let started = Instant::now();
                 let result = Box::pin(panics::caught_async(reconciler.reconcile(task))).await;
                 let result = result.unwrap_or_else(|panicked| Err(Error::Panic(panicked)));
+                traces::reconciled(&result);
                 (key, started.elapsed(), result)
-            });
+            };
+            state.running.spawn(work.instrument(span));
         }
-        let queued = i64::try_from(state.queue.len()).unwrap_or(i64::MAX);
-        self.reconciler.metrics.queued.set(queued);
+        let gauge = |count| i64::try_from(count).unwrap_or(i64::MAX);
+        self.reconciler.metrics.queued.set(gauge(state.queue.len()));
+        // A Lease also ends without any news.
+        self.reconciler.metrics.scaler_replicas.set(gauge(state.serving.count(now)));
         let nothing_runs = state.running.is_empty();
         self.idle
             .send_if_modified(|idle| nothing_runs && !std::mem::replace(idle, true));

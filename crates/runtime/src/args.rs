@@ -51,8 +51,9 @@ pub enum LogFormat {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Logging and tracing")]
 pub struct TraceArgs {
-    /// Send spans by OTLP over gRPC to this endpoint, such as `http://otel-collector:4317`; none are sent without it
-    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL")]
+    /// Send spans by OTLP over gRPC to this endpoint, such as `http://otel-collector:4317`; without it, to what
+    /// OTEL_EXPORTER_OTLP_TRACES_ENDPOINT or OTEL_EXPORTER_OTLP_ENDPOINT says, and where nothing does, none are sent
+    #[arg(long, value_name = "URL")]
     pub otlp_endpoint: Option<String>,
 }
 

@@ -24,4 +24,6 @@ pub mod requeue;
 pub mod watch;
 
 #[cfg(any(test, feature = "fake-api"))]
+pub mod documented;
+#[cfg(any(test, feature = "fake-api"))]
 pub mod fake_api;

@@ -109,7 +109,8 @@ where
     Fut: Future<Output = anyhow::Result<()>>,
 {
     let identity = Identity::from_env();
-    let telemetry = match telemetry::install(&about, &identity, &common.log, &common.trace) {
+    let registry = SharedRegistry::with_prefix(about.metric_prefix);
+    let telemetry = match telemetry::install(&about, &identity, &common.log, &common.trace, &registry) {
         Ok(telemetry) => telemetry,
         Err(error) => {
             report(&about, &chain(&error));
@@ -119,7 +120,7 @@ where
     let ctx = ProcessContext {
         about,
         identity,
-        registry: SharedRegistry::with_prefix(about.metric_prefix),
+        registry,
         readiness: Readiness::default(),
         shutdown: CancellationToken::new(),
     };

@@ -1,23 +1,35 @@
-//! Log lines on standard error and, with an endpoint, spans by OTLP. The only module that names OpenTelemetry.
+//! Log lines on standard error and, with an endpoint, spans by OTLP. This module and those below it are the only ones
+//! that name OpenTelemetry.
+
+mod config;
+mod export;
+mod lines;
+mod outcomes;
+mod sampling;
+mod spans;
+#[cfg(test)]
+mod tests;
 
 use std::io::IsTerminal;
 use std::time::Duration;
 
-use opentelemetry::KeyValue;
 use opentelemetry::trace::TracerProvider;
-use opentelemetry_otlp::{SpanExporter, WithExportConfig};
-use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::SdkTracerProvider;
-use tracing_subscriber::filter::EnvFilter;
+use tracing_subscriber::filter::{EnvFilter, FilterExt, LevelFilter, filter_fn};
+use tracing_subscriber::fmt::format::JsonFields;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt};
 
 use crate::args::{Identity, LogArgs, LogFormat, TraceArgs};
 use crate::error::ConfigError;
+use crate::metrics::SharedRegistry;
 use crate::program::About;
+use config::TraceConfig;
+use lines::WithIds;
+use outcomes::Outcomes;
 
-const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
+pub use spans::{Parent, SPANS, SpanIds, child, child_numbered, current_ids, ids, root, root_below, traced};
 
 /// Installed telemetry; [`Telemetry::flush`] sends what is still queued.
 #[derive(Debug)]
@@ -25,27 +37,45 @@ pub struct Telemetry {
     spans: Option<SdkTracerProvider>,
 }
 
-/// Installs the process-wide subscriber. Needs a tokio runtime when spans are exported.
+/// Installs the process-wide subscriber; `registry` counts the spans. Needs a tokio runtime when spans are exported.
 ///
 /// # Errors
-/// The log filter or the endpoint cannot be read, or a subscriber is already installed.
-pub fn install(about: &About, identity: &Identity, log: &LogArgs, trace: &TraceArgs) -> Result<Telemetry, ConfigError> {
+/// The log filter, the endpoint or one of the standard `OTEL_…` variables cannot be read, or a subscriber is already
+/// installed.
+pub fn install(
+    about: &About,
+    identity: &Identity,
+    log: &LogArgs,
+    trace: &TraceArgs,
+    registry: &SharedRegistry,
+) -> Result<Telemetry, ConfigError> {
     let filter = filter(&log.log_level)?;
-    let spans = trace
-        .otlp_endpoint
-        .as_deref()
-        .filter(|endpoint| !endpoint.is_empty())
-        .map(|endpoint| exporter(about, identity, endpoint))
-        .transpose()?;
-    let export = spans
+    let config = TraceConfig::read(trace, |name| std::env::var(name).ok())?;
+    let outcomes = Outcomes::register(registry);
+    let spans = config
         .as_ref()
-        .map(|provider| tracing_opentelemetry::layer().with_tracer(provider.tracer(about.name)));
+        .map(|config| export::provider(about, identity, config, outcomes))
+        .transpose()?;
+    let export = spans.as_ref().map(|provider| {
+        tracing_opentelemetry::layer()
+            .with_tracer(provider.tracer(about.name))
+            .with_location(false)
+            .with_threads(false)
+            .with_target(false)
+            .with_tracked_inactivity(false)
+            .with_filter(filter_fn(|metadata| metadata.target() == SPANS).with_max_level_hint(LevelFilter::INFO))
+    });
+    // Spans are none of a log line's business, and the level of the log none of the spans'.
+    let events = filter_fn(|metadata| metadata.is_event()).with_max_level_hint(LevelFilter::TRACE);
     tracing_subscriber::registry()
-        .with(lines(log.log_format))
         .with(export)
-        .with(filter)
+        .with(lines(log.log_format).with_filter(filter.and(events)))
         .try_init()
         .map_err(|error| ConfigError::caused_by("failed to install the log subscriber", error))?;
+    if let Some(config) = &config {
+        sampling::install(config.sampling);
+        tracing::info!(endpoint = config.endpoint, sampling = %config.sampling, "sending spans");
+    }
     Ok(Telemetry { spans })
 }
 
@@ -83,55 +113,20 @@ where
 {
     match format {
         LogFormat::Text => fmt::layer()
+            .event_format(WithIds::text(fmt::format()))
             .with_ansi(std::io::stderr().is_terminal())
             .with_writer(std::io::stderr)
             .boxed(),
-        LogFormat::Json => fmt::layer().json().flatten_event(true).with_writer(std::io::stderr).boxed(),
-    }
-}
-
-fn exporter(about: &About, identity: &Identity, endpoint: &str) -> Result<SdkTracerProvider, ConfigError> {
-    if !endpoint.starts_with("http://") {
-        return Err(ConfigError::new(format!(
-            "--otlp-endpoint {endpoint:?} must start with http://; spans are sent to a collector in the same network, without TLS"
-        )));
-    }
-    let exporter = SpanExporter::builder()
-        .with_tonic()
-        .with_endpoint(endpoint)
-        .with_timeout(EXPORT_TIMEOUT)
-        .build()
-        .map_err(|error| ConfigError::caused_by(format!("--otlp-endpoint {endpoint:?} cannot be used"), error))?;
-    let resource = Resource::builder()
-        .with_service_name(about.name)
-        .with_attributes([
-            KeyValue::new("service.namespace", about.product),
-            KeyValue::new("service.version", about.version),
-            KeyValue::new("service.instance.id", identity.name.clone()),
-        ])
-        .build();
-    Ok(SdkTracerProvider::builder()
-        .with_batch_exporter(exporter)
-        .with_resource(resource)
-        .build())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::filter;
-
-    #[test]
-    fn client_that_logs_bodies_stays_quiet_whatever_is_asked_for() {
-        for asked in ["info", "trace", "info,kube_client=debug", "kube_client::client=trace"] {
-            let filter = filter(asked).unwrap().to_string();
-            assert!(filter.contains("kube_client::client=off"), "{asked}: {filter}");
-            assert!(!filter.contains("kube_client::client=trace"), "{asked}: {filter}");
-        }
-    }
-
-    #[test]
-    fn filter_that_cannot_be_read_is_quoted() {
-        let error = filter("lo=ud=er").unwrap_err().to_string();
-        assert!(error.starts_with("--log-level \"lo=ud=er\""), "{error}");
+        LogFormat::Json => fmt::layer()
+            .event_format(WithIds::json(
+                fmt::format()
+                    .json()
+                    .flatten_event(true)
+                    .with_current_span(false)
+                    .with_span_list(false),
+            ))
+            .fmt_fields(JsonFields::new())
+            .with_writer(std::io::stderr)
+            .boxed(),
     }
 }

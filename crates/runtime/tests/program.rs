@@ -17,6 +17,7 @@ use clap::Parser;
 use keda_kaito_runtime::args::CommonArgs;
 use keda_kaito_runtime::error::ConfigError;
 use keda_kaito_runtime::program::{About, Essential, ProcessContext, main_with};
+use keda_kaito_runtime::telemetry;
 
 const LIMIT: Duration = Duration::from_secs(20);
 const ANY: [&str; 4] = ["--metrics-address", "127.0.0.1:0", "--health-address", "127.0.0.2:0"];
@@ -39,7 +40,7 @@ fn main() -> ExitCode {
         };
         return main_with(about, &args.common, |ctx| behave(args.behaviour.clone(), ctx));
     }
-    let cases: [(&str, fn()); 7] = [
+    let cases: [(&str, fn()); 9] = [
         ("serves_until_terminated", serves_until_terminated),
         (
             "essential_task_that_fails_ends_the_process",
@@ -52,6 +53,14 @@ fn main() -> ExitCode {
         (
             "missing_collector_delays_the_end_little",
             missing_collector_delays_the_end_little,
+        ),
+        (
+            "collector_that_says_nothing_costs_spans_that_are_counted",
+            collector_that_says_nothing_costs_spans_that_are_counted,
+        ),
+        (
+            "lines_name_the_span_they_were_written_in",
+            lines_name_the_span_they_were_written_in,
         ),
     ];
     for (name, case) in cases {
@@ -76,7 +85,12 @@ async fn behave(behaviour: String, ctx: ProcessContext) -> anyhow::Result<()> {
         }
         _ => {
             let gate = ctx.readiness.gate("kettle", "boiling");
-            tracing::info_span!("brew").in_scope(|| gate.open());
+            let (cups, begun) = (std::env::var("CUPS").map_or(1, |cups| cups.parse().unwrap()), Instant::now());
+            for _ in 0..cups {
+                telemetry::root(|| tracing::info_span!(target: telemetry::SPANS, parent: None, "brew")).in_scope(|| gate.open());
+            }
+            let brew = telemetry::root(|| tracing::info_span!(target: telemetry::SPANS, parent: None, "brew"));
+            brew.in_scope(|| tracing::info!(spans = ?telemetry::ids(&brew), took = ?begun.elapsed(), "brewed"));
             let mut tasks = Essential::new(ctx.shutdown.clone());
             tasks.spawn("kettle", async move { ctx.shutdown.cancelled().await });
             tasks.join(Duration::from_secs(1)).await
@@ -164,6 +178,64 @@ fn missing_collector_delays_the_end_little() {
     assert!(asked.elapsed() < Duration::from_secs(8), "{:?}", asked.elapsed());
 }
 
+/// It takes connections and never answers. Whoever ends a span does not wait for it.
+fn collector_that_says_nothing_costs_spans_that_are_counted() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", silent.local_addr().unwrap());
+    let mut flags = ANY.to_vec();
+    flags.extend(["--otlp-endpoint", &endpoint]);
+    let variables = [
+        ("CUPS", "5000"),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "100"),
+        ("OTEL_BSP_SCHEDULE_DELAY", "50"),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "300"),
+    ];
+    let mut program = Program::start_with("serve", &flags, &variables);
+    let metrics = program.addresses()[0];
+    let count = |outcome: &str| -> u64 {
+        let page = get(metrics, "/metrics").1;
+        let begins = format!("shop_spans_total{{outcome=\"{outcome}\"}} ");
+        page.lines()
+            .find_map(|line| line.strip_prefix(&begins))
+            .unwrap()
+            .parse()
+            .unwrap()
+    };
+    eventually(|| count("failed") >= 100);
+    assert!(
+        count("queue_full") + count("failed") >= 4_900,
+        "{}",
+        get(metrics, "/metrics").1
+    );
+    assert_eq!(count("sent"), 0);
+    program.signal();
+    let asked = Instant::now();
+    let (code, log) = program.end();
+    assert_eq!(code, 0, "{log}");
+    assert!(asked.elapsed() < Duration::from_secs(8), "{:?}", asked.elapsed());
+    assert_eq!(log.matches("the collector does not take spans").count(), 1, "{log}");
+}
+
+fn lines_name_the_span_they_were_written_in() {
+    for (format, ends) in [("json", r#""trace_id":""#), ("text", " trace_id=")] {
+        let mut flags = ANY.to_vec();
+        flags.extend(["--otlp-endpoint", "http://127.0.0.1:1", "--log-format", format]);
+        for (sampler, kept) in [("always_on", true), ("always_off", false)] {
+            let mut program = Program::start_with("serve", &flags, &[("OTEL_TRACES_SAMPLER", sampler)]);
+            let health = program.addresses()[1];
+            eventually(|| get(health, "/readyz").0 == 200);
+            program.signal();
+            let (_, log) = program.end();
+            let line = log.lines().find(|line| line.contains("brewed")).unwrap();
+            assert_eq!(line.contains(ends), kept, "{line}");
+            assert_eq!(line.contains("span_id"), kept, "{line}");
+            let others = log.lines().filter(|line| !line.contains("brewed"));
+            assert!(others.into_iter().all(|line| !line.contains("trace_id")), "{log}");
+            assert!(format == "text" || line.starts_with('{') && line.ends_with('}'), "{line}");
+        }
+    }
+}
+
 struct Program {
     child: Child,
     log: BufReader<ChildStderr>,
@@ -172,9 +244,14 @@ struct Program {
 
 impl Program {
     fn start(behaviour: &str, flags: &[&str]) -> Self {
+        Self::start_with(behaviour, flags, &[])
+    }
+
+    fn start_with(behaviour: &str, flags: &[&str], variables: &[(&str, &str)]) -> Self {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .env("BEHAVE", "yes")
             .env_remove("OTEL_EXPORTER_OTLP_ENDPOINT")
+            .envs(variables.iter().copied())
             .arg(behaviour)
             .args(flags)
             .stdout(Stdio::null())
@@ -190,11 +267,11 @@ impl Program {
     }
 
     fn addresses(&mut self) -> Vec<SocketAddr> {
-        while !self.seen.contains("addresses") {
+        while !self.seen.lines().any(|line| line.contains("addresses")) {
             assert!(self.log.read_line(&mut self.seen).unwrap() > 0, "{}", self.seen);
         }
-        self.seen
-            .split(|c: char| !(c.is_ascii_digit() || c == '.' || c == ':'))
+        let line = self.seen.lines().find(|line| line.contains("addresses")).unwrap();
+        line.split(|c: char| !(c.is_ascii_digit() || c == '.' || c == ':'))
             .filter_map(|word| word.parse().ok())
             .collect()
     }

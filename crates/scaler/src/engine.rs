@@ -6,6 +6,7 @@ mod run;
 mod scraping;
 #[cfg(test)]
 mod tests;
+mod traces;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -19,6 +20,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::address::Rules;
+use crate::decision_span;
 use crate::index::Index;
 use crate::metrics::Metrics;
 use crate::registry::decided::Decided;
@@ -32,6 +34,7 @@ use crate::scheduler::{Scheduler, Work};
 use crate::watches::{Changed, Watches};
 use quota::Quota;
 use scraping::Outcome;
+use traces::Traces;
 
 pub use quota::Quotas;
 
@@ -75,6 +78,7 @@ pub struct Engine {
     /// InferenceSets whose first round is awaited; `None` before they are known.
     first_rounds: Option<HashSet<SetKey>>,
     next_id: u64,
+    traces: Traces,
 }
 
 impl Engine {
@@ -93,6 +97,7 @@ impl Engine {
             dirty: BTreeSet::new(),
             first_rounds: None,
             next_id: 0,
+            traces: Traces::default(),
         }
     }
 
@@ -182,6 +187,7 @@ impl Engine {
         self.config.registry.forget(key);
         self.scheduler.remove_set(key);
         self.quota.forget(key);
+        self.traces.forget(key);
         self.first_round_of(key);
     }
 
@@ -213,6 +219,11 @@ impl Engine {
         let news = state.stories.iter_mut().flat_map(Story::take_news).collect();
         let Some(object) = state.object.clone() else { return };
         drop(state);
+        let round = self.traces.end(key);
+        for decided in &decisions {
+            let span = decision_span::note(&round, &key.namespace, &key.name, decided);
+            self.config.metrics.decided(decided, object.spec_replicas, span);
+        }
         let report = RoundReport {
             key: key.clone(),
             object,

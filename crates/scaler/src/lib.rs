@@ -27,5 +27,7 @@ pub mod warnings;
 pub mod watches;
 pub mod workspace;
 
+mod decision_span;
+
 #[cfg(test)]
 mod fake_cluster;

@@ -3,20 +3,31 @@
 
 pub mod fleet;
 
+use std::cmp::Ordering;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use keda_kaito_runtime::metrics::SharedRegistry;
+use keda_kaito_core::record::Answer;
+use keda_kaito_runtime::metrics::{Registry, SharedRegistry};
+use keda_kaito_runtime::telemetry::SpanIds;
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::exemplar::{CounterWithExemplar, HistogramWithExemplars};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::registry::{Registry, Unit};
+use prometheus_client::registry::Unit;
 
+use crate::registry::decided::Decided;
 use crate::tls::Credentials;
 
 type By<const N: usize> = Family<[(&'static str, &'static str); N], Counter>;
-type DurationBy = Family<[(&'static str, &'static str); 1], Histogram, fn() -> Histogram>;
+/// Names of a span that was counted.
+type Exemplar = [(&'static str, String); 2];
+/// The name of a decision, and of its trace where that is kept.
+type DecisionExemplar = Vec<(&'static str, String)>;
+type DecisionsBy = Family<[(&'static str, &'static str); 1], CounterWithExemplar<DecisionExemplar>>;
+type Timed = HistogramWithExemplars<Exemplar>;
+type DurationBy = Family<[(&'static str, &'static str); 1], Timed, fn() -> Timed>;
 
 /// Handles to the metrics. Clones share them.
 #[derive(Clone, Debug)]
@@ -24,6 +35,7 @@ pub struct Metrics {
     scrapes: By<2>,
     scrape_duration: Histogram,
     rejected: Counter,
+    decisions: DecisionsBy,
     calls: By<2>,
     call_duration: DurationBy,
     connections: By<1>,
@@ -57,6 +69,7 @@ impl Metrics {
             scrapes: Family::default(),
             scrape_duration: Histogram::new([0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0]),
             rejected: Counter::default(),
+            decisions: Family::default(),
             calls: Family::default(),
             call_duration: Family::new_with_constructor(call_buckets),
             connections: Family::default(),
@@ -84,6 +97,8 @@ impl Metrics {
         registry.register_with_unit("scrape_duration", help, Unit::Seconds, self.scrape_duration.clone());
         let help = "Lines of replicas' pages that could not be used, and series that came twice";
         registry.register("rejected_lines", help, self.rejected.clone());
+        let help = "Decisions at the end of rounds by where they lead: up, down, hold, only a value, or none";
+        registry.register("decisions", help, self.decisions.clone());
         let help = "Replicas that are not scraped because of a limit on targets";
         registry.register("targets_over_quota", help, self.over_quota.clone());
         let help = "1 while another replica of the scaler sees targets and this one sees none, else 0";
@@ -127,14 +142,33 @@ impl Metrics {
         self.rejected.inc_by(u64::try_from(lines).unwrap_or(u64::MAX));
     }
 
-    /// Counts one call.
-    pub fn call(&self, method: &'static str, code: tonic::Code, took: Duration) {
+    /// Counts one decision of a round, made while `replicas` were ordered; `span` is its span if it is traced.
+    pub fn decided(&self, decided: &Decided, replicas: u32, span: Option<SpanIds>) {
+        let outcome = match (&decided.record.answer, decided.record.desired) {
+            (Answer::Unavailable(_), _) => "unavailable",
+            (Answer::Value(_), None) => "value",
+            (Answer::Value(_), Some(desired)) => match desired.cmp(&replicas) {
+                Ordering::Greater => "up",
+                Ordering::Less => "down",
+                Ordering::Equal => "hold",
+            },
+        };
+        let mut exemplar = vec![("decision_id", decided.id.to_string())];
+        exemplar.extend(span.map(|span| ("trace_id", span.trace_hex())));
+        self.decisions
+            .get_or_create(&[("outcome", outcome)])
+            .inc_by(1, Some(exemplar), None);
+    }
+
+    /// Counts one call; `span` is its span if it is traced.
+    pub fn call(&self, method: &'static str, code: tonic::Code, took: Duration, span: Option<SpanIds>) {
         self.calls
             .get_or_create(&[("method", method), ("code", code_name(code))])
             .inc();
+        let exemplar = span.map(|span| [("trace_id", span.trace_hex()), ("span_id", span.span_hex())]);
         self.call_duration
             .get_or_create(&[("method", method)])
-            .observe(took.as_secs_f64());
+            .observe(took.as_secs_f64(), exemplar, None);
     }
 
     /// Counts one connection, or the attempt at one.
@@ -174,11 +208,13 @@ fn gauge(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
-fn call_buckets() -> Histogram {
-    Histogram::new([0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5])
+fn call_buckets() -> Timed {
+    let bounds = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5];
+    Timed::new(bounds.into_iter())
 }
 
-fn code_name(code: tonic::Code) -> &'static str {
+/// As a label, and as `error.type` of a span.
+pub(crate) fn code_name(code: tonic::Code) -> &'static str {
     use tonic::Code;
     match code {
         Code::Ok => "OK",

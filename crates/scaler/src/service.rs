@@ -18,8 +18,10 @@ use keda_kaito_externalscaler::{
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
+use tracing::Span;
 
 use crate::callers::{Callers, Trigger};
+use crate::decision_span;
 use crate::metrics::Metrics;
 use crate::registry::Registry;
 use crate::server::{Current, Peer};
@@ -143,7 +145,12 @@ impl ExternalScaler for Service {
         self.nudge(reference, &request, peer)?;
         self.note(reference, &request, peer);
         let decision = self.registry.decide(&reference.namespace, &reference.name, &request);
-        let value = match decision.map_err(|error| status::no_answer(&error))?.record.answer {
+        let decision = decision.map_err(|error| status::no_answer(&error))?;
+        let span = Span::current();
+        span.record("k8s.namespace.name", &reference.namespace);
+        span.record("keda.scaled_object.name", &reference.name);
+        decision_span::note(&span, &reference.namespace, &request.inference_set_name, &decision);
+        let value = match decision.record.answer {
             Answer::Value(value) => value,
             Answer::Unavailable(reason) => return Err(status::unavailable(reason)),
         };

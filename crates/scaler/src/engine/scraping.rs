@@ -10,7 +10,7 @@ use tokio::task::JoinError;
 use tokio::time::Instant;
 use tracing::Instrument;
 
-use super::Engine;
+use super::{Engine, traces};
 use crate::address::{Rules, dialable};
 use crate::clock::Clock;
 use crate::pod::Pod;
@@ -50,7 +50,7 @@ impl Engine {
             rules: Arc::clone(&self.config.rules),
             namespace: Arc::clone(&key.namespace),
         };
-        let span = tracing::info_span!("scrape", namespace = %key.namespace, name = %key.name, address = %job.address);
+        let span = traces::scrape(&self.traces.of(&key), &key, &job);
         let task = self
             .scrapes
             .spawn(run(key.clone(), job, guard, *registry.clock()).instrument(span));
@@ -105,6 +105,7 @@ async fn run(key: SetKey, job: Job, guard: Guard, clock: Clock) -> Outcome {
         rejected: scraped.exposition.rejected + scraped.exposition.duplicates,
         at: clock.at(scraped.at),
     });
+    traces::scraped(&result);
     Outcome {
         key,
         job,

@@ -57,6 +57,26 @@ impl ScrapeError {
         }
     }
 
+    /// The HTTP status of the answer, if there was one that can be used.
+    pub fn http_status(&self) -> Option<u16> {
+        match self {
+            Self::Status(status) => Some(*status),
+            Self::Encoding
+            | Self::ContentType
+            | Self::TooLarge
+            | Self::CutShort
+            | Self::Exposition(_)
+            | Self::Connect(_)
+            | Self::ConnectTimeout(_)
+            | Self::Tls
+            | Self::FirstByteTimeout(_)
+            | Self::Timeout(_)
+            | Self::TooSlow
+            | Self::Http
+            | Self::PodChanged => None,
+        }
+    }
+
     /// Whether the target answered, so that asking it in another form makes sense.
     pub(super) fn is_answer(&self) -> bool {
         matches!(

@@ -7,19 +7,23 @@ use std::time::Duration;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
+use keda_kaito_runtime::telemetry::{Parent, SPANS, current_ids, root_below};
 use tokio::time::Instant;
 use tonic::Status;
 use tonic::service::Routes;
 use tower::Service;
-use tracing::Instrument;
+use tracing::field::Empty;
+use tracing::{Instrument, Span, info_span};
 
 use super::Peer;
 use super::activity::Activity;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, code_name};
 
 /// No unary call takes longer, reading its message included.
 pub(super) const DEADLINE: Duration = Duration::from_millis(500);
 const PREFIX: &str = "/externalscaler.ExternalScaler/";
+/// [`PREFIX`] without its slashes.
+const SERVICE: &str = "externalscaler.ExternalScaler";
 
 /// The calls of one connection.
 #[derive(Clone)]
@@ -48,6 +52,7 @@ impl hyper::service::Service<Request<Incoming>> for Calls {
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         let method = Method::of(request.uri().path());
+        let span = method.span(&request, &self.peer);
         request.extensions_mut().insert(self.peer.clone());
         let answer = self.routes.clone().call(request);
         let metrics = self.metrics.clone();
@@ -63,8 +68,8 @@ impl hyper::service::Service<Request<Incoming>> for Calls {
             };
             if let Method::Unary(name) | Method::Stream(name) = method {
                 let code = code(&response);
-                tracing::Span::current().record("code", tracing::field::debug(code));
-                metrics.call(name, code, start.elapsed());
+                ended(&Span::current(), code);
+                metrics.call(name, code, start.elapsed(), current_ids());
             }
             if let Method::Stream(_) = method {
                 under_way.goes_on();
@@ -72,7 +77,7 @@ impl hyper::service::Service<Request<Incoming>> for Calls {
             drop(under_way);
             Ok(response)
         };
-        Box::pin(call.instrument(method.span()))
+        Box::pin(call.instrument(span))
     }
 }
 
@@ -85,11 +90,28 @@ enum Method {
 }
 
 impl Method {
-    fn span(self) -> tracing::Span {
-        match self {
-            Self::Unary(method) | Self::Stream(method) => tracing::info_span!("grpc", method, code = tracing::field::Empty),
-            Self::Other => tracing::Span::none(),
-        }
+    /// Below the caller's, should it ever say which that is.
+    fn span(self, request: &Request<Incoming>, peer: &Peer) -> Span {
+        let (Self::Unary(method) | Self::Stream(method)) = self else {
+            return Span::none();
+        };
+        let caller = request.headers().get("traceparent").and_then(|value| value.to_str().ok());
+        root_below(caller.and_then(Parent::from_traceparent), || {
+            info_span!(
+                target: SPANS, parent: None, "grpc",
+                otel.kind = "server",
+                otel.status_code = Empty,
+                rpc.system = "grpc",
+                rpc.service = SERVICE,
+                rpc.method = method,
+                rpc.grpc.status_code = Empty,
+                "error.type" = Empty,
+                client.address = peer.address.map(|address| display(address.ip())),
+                client.port = peer.address.map(|address| address.port()),
+                k8s.namespace.name = Empty,
+                keda.scaled_object.name = Empty,
+            )
+        })
     }
 
     fn of(path: &str) -> Self {
@@ -100,6 +122,17 @@ impl Method {
             Some("StreamIsActive") => Self::Stream("StreamIsActive"),
             _ => Self::Other,
         }
+    }
+}
+
+fn ended(span: &Span, code: tonic::Code) {
+    if span.is_none() {
+        return;
+    }
+    span.record("rpc.grpc.status_code", i64::from(i32::from(code)));
+    if code != tonic::Code::Ok {
+        span.record("error.type", code_name(code));
+        span.record("otel.status_code", "ERROR");
     }
 }
 

@@ -1,5 +1,6 @@
 //! One connection after its handshake: who is on the other end, HTTP/2 within limits, and its end with a GOAWAY.
 
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +29,7 @@ const MAX_HEADERS: u32 = 16 * 1024;
 #[derive(Clone, Debug)]
 pub struct Peer {
     pub caller: Caller,
+    pub address: Option<SocketAddr>,
     /// Cancelled when the connection is about to end: streams on it should end too.
     pub closing: CancellationToken,
 }
@@ -60,6 +62,7 @@ pub(super) async fn serve(stream: TlsStream<TcpStream>, server: &Arc<Server>, ro
     server.metrics.connection("accepted");
     let peer = Peer {
         caller,
+        address: stream.get_ref().0.peer_addr().ok(),
         closing: CancellationToken::new(),
     };
     let activity = Activity::new();
