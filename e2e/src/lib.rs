@@ -6,6 +6,7 @@ pub mod bed;
 pub mod cases;
 pub mod chart;
 pub mod chronicle;
+pub mod collector;
 pub mod demo;
 pub mod fault_proxy;
 pub mod fleet;

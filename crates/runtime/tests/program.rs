@@ -40,7 +40,7 @@ fn main() -> ExitCode {
         };
         return main_with(about, &args.common, |ctx| behave(args.behaviour.clone(), ctx));
     }
-    let cases: [(&str, fn()); 9] = [
+    let cases: [(&str, fn()); 10] = [
         ("serves_until_terminated", serves_until_terminated),
         (
             "essential_task_that_fails_ends_the_process",
@@ -57,6 +57,10 @@ fn main() -> ExitCode {
         (
             "collector_that_says_nothing_costs_spans_that_are_counted",
             collector_that_says_nothing_costs_spans_that_are_counted,
+        ),
+        (
+            "trace_goes_on_below_the_callers_span_as_the_caller_samples",
+            trace_goes_on_below_the_callers_span_as_the_caller_samples,
         ),
         (
             "lines_name_the_span_they_were_written_in",
@@ -89,7 +93,15 @@ async fn behave(behaviour: String, ctx: ProcessContext) -> anyhow::Result<()> {
             for _ in 0..cups {
                 telemetry::root(|| tracing::info_span!(target: telemetry::SPANS, parent: None, "brew")).in_scope(|| gate.open());
             }
-            let brew = telemetry::root(|| tracing::info_span!(target: telemetry::SPANS, parent: None, "brew"));
+            let caller = std::env::var("TRACEPARENT").ok();
+            let caller = caller.and_then(|caller| telemetry::Parent::from_traceparent(&caller));
+            let brew = telemetry::root_below(caller, || tracing::info_span!(target: telemetry::SPANS, parent: None, "brew"));
+            let leaf = telemetry::child_numbered(
+                &brew,
+                0xbad_cafe,
+                |brew| tracing::info_span!(target: telemetry::SPANS, parent: brew, "leaf"),
+            );
+            leaf.in_scope(|| tracing::info!("steeped"));
             brew.in_scope(|| tracing::info!(spans = ?telemetry::ids(&brew), took = ?begun.elapsed(), "brewed"));
             let mut tasks = Essential::new(ctx.shutdown.clone());
             tasks.spawn("kettle", async move { ctx.shutdown.cancelled().await });
@@ -233,6 +245,26 @@ fn lines_name_the_span_they_were_written_in() {
             assert!(others.into_iter().all(|line| !line.contains("trace_id")), "{log}");
             assert!(format == "text" || line.starts_with('{') && line.ends_with('}'), "{line}");
         }
+    }
+}
+
+fn trace_goes_on_below_the_callers_span_as_the_caller_samples() {
+    let mut flags = ANY.to_vec();
+    flags.extend(["--otlp-endpoint", "http://127.0.0.1:1"]);
+    let trace = "0af7651916cd43dd8448eb211c80319c";
+    for (flag, kept) in [("01", true), ("00", false)] {
+        let caller = format!("00-{trace}-b7ad6b7169203331-{flag}");
+        let mut program = Program::start_with("serve", &flags, &[("TRACEPARENT", &caller)]);
+        let health = program.addresses()[1];
+        eventually(|| get(health, "/readyz").0 == 200);
+        program.signal();
+        let (_, log) = program.end();
+        let line = |what: &str| log.lines().find(|line| line.contains(what)).unwrap();
+        let whole = format!(r#""trace_id":"{trace}""#);
+        assert_eq!(line("brewed").contains(&whole), kept, "{log}");
+        assert_eq!(line("steeped").contains(&whole), kept, "{log}");
+        // What has a number of its own goes by it.
+        assert_eq!(line("steeped").contains(r#""span_id":"000000000badcafe""#), kept, "{log}");
     }
 }
 

@@ -72,6 +72,16 @@ const ALONE: &[Alone] = &[
         audited: true,
     },
     Alone {
+        target: "traces",
+        without: &[],
+        audited: false,
+    },
+    Alone {
+        target: "alerts",
+        without: &[],
+        audited: false,
+    },
+    Alone {
         target: "node",
         without: &[],
         audited: false,
@@ -81,8 +91,12 @@ const ALONE: &[Alone] = &[
 /// Test targets whose bed has a node, where the host can have one.
 const ON_A_NODE: [&str; 1] = ["node"];
 
-/// Test targets that open pages in a browser, where the host has one.
-const IN_A_BROWSER: [&str; 1] = ["browser"];
+/// Test target, program that it needs of the host, Debian's package of it.
+const PROGRAMS: [(&str, &str, &str); 3] = [
+    ("browser", "chromium", "chromium"),
+    ("alerts", "prometheus", "prometheus"),
+    ("alerts", "promtool", "prometheus"),
+];
 
 /// Test targets that measure times, and so come first in the bed they share with others.
 const FIRST: [&str; 1] = ["quick_start"];
@@ -118,13 +132,8 @@ pub(crate) fn run(options: &Options, executables: Vec<Executable>) -> Result<(Ta
         }
         let name = executable.name.as_str();
         let on_a_node = ON_A_NODE.contains(&name);
-        if on_a_node && let Some(lack) = node::host::lacks() {
-            eprintln!("skipped the {tests} tests of {name:?}, which need a node: {lack}");
-            skipped.skipped += tests;
-            continue;
-        }
-        if IN_A_BROWSER.contains(&name) && !node::host::in_path("chromium") {
-            eprintln!("skipped the {tests} tests of {name:?}, which open pages: install Debian's package chromium");
+        if let Some(lack) = lacks(name) {
+            eprintln!("skipped the {tests} tests of {name:?}: {lack}");
             skipped.skipped += tests;
             continue;
         }
@@ -168,6 +177,19 @@ pub(crate) fn run(options: &Options, executables: Vec<Executable>) -> Result<(Ta
         }
         Ok((tally, succeeded))
     })
+}
+
+/// What the host lacks for the tests of this target.
+fn lacks(target: &str) -> Option<String> {
+    if ON_A_NODE.contains(&target)
+        && let Some(lack) = node::host::lacks()
+    {
+        return Some(format!("they need a node: {lack}"));
+    }
+    let missing = PROGRAMS
+        .iter()
+        .find(|(needed_by, program, _)| *needed_by == target && !node::host::in_path(program));
+    missing.map(|(_, program, package)| format!("{program} is missing: install Debian's package {package}"))
 }
 
 /// Takes beds from the list, as another lane does, until there are none.

@@ -42,6 +42,9 @@ const NODE_PROGRAMS: [(&str, &str, &str); 4] = [
     ("slimdns", "./slimdns", ""),
 ];
 
+/// The OpenTelemetry Collector is a module of its own: its versions are no business of the control plane's.
+const COLLECTOR: &str = "collector";
+
 /// Builds what is missing, with a node's programs if `with_node`. A second call with the same module files, flags and Go version does nothing.
 pub(crate) fn programs(with_node: bool) -> Result<Programs> {
     let bin = workspace::target().join("testbed/bin");
@@ -62,11 +65,23 @@ pub(crate) fn programs(with_node: bool) -> Result<Programs> {
             Some(path) => path,
             None => {
                 let flags = format!("-s -w {}", version_flags(source, &manifest)?);
-                program(&bin, name, &format!("{source}{package}"), flags.trim_end(), &inputs)?
+                program(
+                    &bin,
+                    name,
+                    &module(),
+                    &format!("{source}{package}"),
+                    flags.trim_end(),
+                    &inputs,
+                )?
             }
         };
         paths.insert(name.to_owned(), path);
     }
+    let folder = module().join(COLLECTOR);
+    let inputs = ["go.mod", "go.sum", "main.go"].map(|file| fs::read_to_string(folder.join(file)));
+    let inputs = inputs.into_iter().collect::<Result<Vec<_>, _>>()?.join("\n");
+    let collector = program(&bin, COLLECTOR, &folder, ".", "-s -w", &format!("{go}\n{inputs}"))?;
+    paths.insert(COLLECTOR.to_owned(), collector);
     let (keda, kaito) = (module_folder(KEDA)?, module_folder(KAITO)?);
     if with_node {
         paths.insert("containerd".to_owned(), PathBuf::from(node::host::CONTAINERD));
@@ -80,7 +95,7 @@ pub(crate) fn programs(with_node: bool) -> Result<Programs> {
     })
 }
 
-fn program(bin: &Path, name: &str, package: &str, flags: &str, inputs: &str) -> Result<PathBuf> {
+fn program(bin: &Path, name: &str, folder: &Path, package: &str, flags: &str, inputs: &str) -> Result<PathBuf> {
     let (path, stamp) = (bin.join(name), bin.join(".stamps").join(name));
     let key = format!("{:x}", Sha256::digest(format!("{package}\n{flags}\n{inputs}")));
     if path.is_file() && fs::read_to_string(&stamp).is_ok_and(|found| found == key) {
@@ -91,7 +106,7 @@ fn program(bin: &Path, name: &str, package: &str, flags: &str, inputs: &str) -> 
     // Built aside and renamed: a bed that runs the old binary is not disturbed, a broken build leaves no binary.
     let fresh = bin.join(format!(".{name}.new"));
     let status = Command::new("go")
-        .current_dir(module())
+        .current_dir(folder)
         .env("CGO_ENABLED", "0")
         .args(["build", "-trimpath", "-ldflags", flags, "-o"])
         .args([fresh.as_os_str(), package.as_ref()])

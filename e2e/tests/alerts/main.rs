@@ -1,0 +1,206 @@
+//! The chart's alert rules. promtool runs them on series that are well, then ill; then a real Prometheus scrapes all three
+//! programs and evaluates them, many times faster, while faults are injected: each fires for its own fault and clears with
+//! it. The last test reads everything back as Prometheus understood it. A bed of its own: its faults are everybody's.
+
+mod prometheus;
+mod stage;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use keda_kaito_core::names;
+use keda_kaito_e2e::bed::Bed;
+use keda_kaito_e2e::cases::annotations;
+use keda_kaito_e2e::cases::documents::InferenceSet;
+use keda_kaito_e2e::cases::objects::Kind;
+use keda_kaito_e2e::chart;
+use keda_kaito_e2e::collector::Collector;
+use keda_kaito_e2e::fault_proxy::{Fault, Rule, Scope, Verb};
+use serde_json::{Value, json};
+
+use stage::Stage;
+
+const TESTS: &str = include_str!("rules.yaml");
+const METRICS: &str = include_str!("../../../docs/metrics.md");
+
+#[test]
+fn every_alert_is_quiet_at_first_and_fires_in_time_by_promtool() -> Result<()> {
+    let rules = chart::folder().join("files/alerts.yaml");
+    let folder = tempfile::tempdir()?;
+    std::fs::copy(&rules, folder.path().join("alerts.yaml"))?;
+    std::fs::write(folder.path().join("tests.yaml"), TESTS)?;
+    promtool(folder.path(), &["check", "rules", "alerts.yaml"])?;
+    promtool(folder.path(), &["test", "rules", "tests.yaml"])?;
+    let tested: Value = serde_yaml::from_str(TESTS)?;
+    let tested = tested.pointer("/tests").and_then(Value::as_array).context("no tests")?;
+    let tested: BTreeSet<&str> = tested.iter().filter_map(|test| test.get("name")?.as_str()).collect();
+    let rules: Value = serde_yaml::from_str(&std::fs::read_to_string(rules)?)?;
+    let rules = rules
+        .pointer("/groups/0/rules")
+        .and_then(Value::as_array)
+        .context("no rules")?;
+    let rules: BTreeSet<&str> = rules.iter().filter_map(|rule| rule.get("alert")?.as_str()).collect();
+    ensure!(tested == rules, "rules {rules:?}, tested {tested:?}");
+    Ok(())
+}
+
+fn promtool(folder: &Path, arguments: &[&str]) -> Result<()> {
+    let output = Command::new("promtool").args(arguments).current_dir(folder).output()?;
+    let said = [output.stdout, output.stderr].concat();
+    ensure!(
+        output.status.success(),
+        "promtool {arguments:?}: {}",
+        String::from_utf8_lossy(&said)
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn alerts_fire_for_their_faults_and_clear_with_them_in_a_real_prometheus() -> Result<()> {
+    let bed = Bed::from_env().await?;
+    let namespaced = bed.clone();
+    namespaced
+        .with_namespace("alerts", async |namespace| {
+            let mut stage = Stage::set(bed, namespace).await?;
+            certificates(&mut stage).await?;
+            let _listening = spans(&stage).await?;
+            annotations_wrong(&stage).await?;
+            leaders(&stage).await?;
+            credentials(&stage).await?;
+            silence(&stage).await?;
+            lost(&stage).await?;
+            stage.prometheus.quiet().await?;
+            gone(&mut stage).await?;
+            read_back(&stage).await
+        })
+        .await
+}
+
+/// Leaves of ten days are within fourteen of their end.
+async fn certificates(stage: &mut Stage) -> Result<()> {
+    stage.prometheus.fires("KedaKaitoCertificateExpires", "certmgr").await?;
+    stage.lasting_certificates().await?;
+    stage.prometheus.clears("KedaKaitoCertificateExpires").await
+}
+
+/// Nobody listened at first.
+async fn spans(stage: &Stage) -> Result<Collector> {
+    stage.prometheus.fires("KedaKaitoSpansDropped", "scaler").await?;
+    let collector = stage.collect().await?;
+    stage.prometheus.clears("KedaKaitoSpansDropped").await?;
+    ensure!(!collector.spans()?.is_empty(), "the collector received nothing");
+    Ok(collector)
+}
+
+async fn annotations_wrong(stage: &Stage) -> Result<()> {
+    let set = InferenceSet::new(&stage.namespace, "wrong").annotated(&[("auto-provision", "true"), ("max-replicas", "many")]);
+    set.create(&stage.bed).await?;
+    stage.prometheus.fires("KedaKaitoAnnotationsWrong", "wrong").await?;
+    annotations::change(&stage.bed, &stage.namespace, "wrong", &[("auto-provision", Some("false"))]).await?;
+    stage.prometheus.clears("KedaKaitoAnnotationsWrong").await
+}
+
+/// Leases cannot be renewed.
+async fn leaders(stage: &Stage) -> Result<()> {
+    let renewals = Scope::all().verbs(&Verb::WRITES).resources(&["leases"]).caller("provisioner");
+    let fault = stage
+        .proxy
+        .inject(Rule::new(renewals, Fault::status(503, "ServiceUnavailable")));
+    stage.prometheus.fires("KedaKaitoProvisionerHasNoLeader", "").await?;
+    drop(fault);
+    stage.prometheus.clears("KedaKaitoProvisionerHasNoLeader").await
+}
+
+async fn credentials(stage: &Stage) -> Result<()> {
+    let garbage = json!({"stringData": {names::TLS_CRT: "no certificate"}});
+    stage.bed.patch(Kind::SECRET, "keda", names::SERVER_SECRET, &garbage).await?;
+    stage.prometheus.fires("KedaKaitoCredentialsRefused", "scaler").await?;
+    stage.prometheus.clears("KedaKaitoCredentialsRefused").await
+}
+
+/// A pod accepts connections and answers none; its HPA uses the value in a way that allows no interim answer.
+async fn silence(stage: &Stage) -> Result<()> {
+    let (bed, namespace) = (&stage.bed, &stage.namespace);
+    bed.fleet.set(namespace, "swift", json!({"fault": {"kind": "hang"}})).await?;
+    stage.prometheus.fires("KedaKaitoReplicaSilent", "swift").await?;
+    stage.prometheus.fires("KedaKaitoScalerNotAnswering", "").await?;
+    bed.fleet.set(namespace, "swift", json!({"fault": null})).await?;
+    stage.prometheus.clears("KedaKaitoReplicaSilent").await?;
+    stage.prometheus.clears("KedaKaitoScalerNotAnswering").await
+}
+
+/// A second replica that never comes up.
+async fn lost(stage: &Stage) -> Result<()> {
+    let (bed, namespace) = (&stage.bed, &stage.namespace);
+    bed.fleet.set(namespace, "late", json!({"cold_start_ms": 600_000})).await?;
+    let replicas = |count: u32| json!({"spec": {"replicas": count}});
+    bed.patch(Kind::INFERENCE_SET, namespace, "late", &replicas(2)).await?;
+    stage.prometheus.fires("KedaKaitoReplicaLost", "late").await?;
+    bed.patch(Kind::INFERENCE_SET, namespace, "late", &replicas(1)).await?;
+    stage.prometheus.clears("KedaKaitoReplicaLost").await
+}
+
+async fn gone(stage: &mut Stage) -> Result<()> {
+    stage.kill_scaler().await?;
+    stage.prometheus.fires("KedaKaitoScalerGone", "").await?;
+    stage.start_scaler().await?;
+    stage.prometheus.clears("KedaKaitoScalerGone").await
+}
+
+/// Every family that Prometheus understood is in the table, with its type and its labels; and calls have exemplars.
+async fn read_back(stage: &Stage) -> Result<()> {
+    let rows: BTreeMap<&str, (&str, BTreeSet<&str>)> = METRICS.lines().filter_map(row).collect();
+    let families = stage.prometheus.families().await?;
+    ensure!(families.len() > 40, "only {} families", families.len());
+    for (name, kind) in &families {
+        let named = |name: &str| rows.get(name).is_some_and(|(known, _)| known == kind);
+        ensure!(
+            named(name) || named(&format!("{name}_total")),
+            "{name}, a {kind}, is not in the table"
+        );
+    }
+    for series in stage.prometheus.series().await? {
+        let whole = series.get("__name__").map_or("", String::as_str);
+        let base = ["_bucket", "_sum", "_count"].iter().find_map(|end| whole.strip_suffix(end));
+        let (_, labels) = rows
+            .get(whole)
+            .or_else(|| rows.get(base?))
+            .with_context(|| format!("{whole} is not in the table"))?;
+        for label in series.keys().map(String::as_str) {
+            let usual = ["__name__", "instance", "job", "namespace", "pod", "le"].contains(&label);
+            ensure!(
+                usual || labels.contains(label),
+                "{whole} has a label {label:?} that the table lacks"
+            );
+        }
+    }
+    let exemplars = stage
+        .prometheus
+        .exemplars("keda_kaito_scaler_call_duration_seconds_bucket")
+        .await?;
+    let of_a_trace = |labels: &Value| {
+        labels
+            .get("trace_id")
+            .and_then(Value::as_str)
+            .is_some_and(|id| id.len() == 32)
+    };
+    ensure!(
+        exemplars.iter().any(of_a_trace),
+        "no call is joined with its trace: {exemplars:?}"
+    );
+    Ok(())
+}
+
+/// `| name | type | labels | meaning |` of the table.
+fn row(line: &str) -> Option<(&str, (&str, BTreeSet<&str>))> {
+    let mut cells = line.strip_prefix("| `")?.split(" | ");
+    let (name, kind, labels) = (cells.next()?.strip_suffix('`')?, cells.next()?, cells.next()?);
+    let labels = labels.split(", ").map(|label| label.trim_matches('`')).collect();
+    Some((name, (kind, labels)))
+}
+
+/// From a fault, or its end, to what Prometheus makes of it.
+const WITHIN: Duration = Duration::from_secs(60);
