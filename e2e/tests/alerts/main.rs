@@ -136,10 +136,11 @@ async fn silence(stage: &Stage) -> Result<()> {
 async fn lost(stage: &Stage) -> Result<()> {
     let (bed, namespace) = (&stage.bed, &stage.namespace);
     bed.fleet.set(namespace, "late", json!({"cold_start_ms": 600_000})).await?;
-    let replicas = |count: u32| json!({"spec": {"replicas": count}});
-    bed.patch(Kind::INFERENCE_SET, namespace, "late", &replicas(2)).await?;
+    let more = json!({"spec": {"replicas": 2}});
+    bed.patch(Kind::INFERENCE_SET, namespace, "late", &more).await?;
     stage.prometheus.fires("KedaKaitoReplicaLost", "late").await?;
-    bed.patch(Kind::INFERENCE_SET, namespace, "late", &replicas(1)).await?;
+    // Its series go with it.
+    bed.delete(Kind::INFERENCE_SET, namespace, "late").await?;
     stage.prometheus.clears("KedaKaitoReplicaLost").await
 }
 

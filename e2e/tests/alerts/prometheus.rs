@@ -149,7 +149,7 @@ impl Prometheus {
     }
 }
 
-/// Minutes of patience become two fifths of a second, and rates look back over as many scrapes as they need.
+/// Minutes of patience become fifths of a second, and rates look back over as many scrapes as they need.
 fn faster(rules: &str) -> Result<String> {
     let mut all: Value = serde_yaml::from_str(rules)?;
     let rules = all
@@ -168,7 +168,7 @@ fn faster(rules: &str) -> Result<String> {
             .and_then(Value::as_str)
             .context("an alert without expression")?;
         let expression = expression.replace("[5m]", "[8s]").replace("[15m]", "[10s]");
-        let faster = [("for", format!("{}ms", minutes * 400)), ("expr", expression)];
+        let faster = [("for", format!("{}ms", minutes * 200)), ("expr", expression)];
         let rule = rule.as_object_mut().context("a rule that is no object")?;
         rule.extend(faster.map(|(key, value)| (key.to_owned(), json!(value))));
     }
