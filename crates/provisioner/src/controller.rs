@@ -74,6 +74,7 @@ impl Controller {
         loop {
             self.dispatch(&mut state);
             let due = state.queue.next_due();
+            let lapses = state.serving.next_end(Instant::now());
             let leads = *self.leading.borrow_and_update();
             tokio::select! {
                 biased;
@@ -92,6 +93,7 @@ impl Controller {
                     None => break,
                 },
                 () = sleep_until(due), if leads && state.running.len() < CONCURRENCY => {}
+                () = sleep_until(lapses) => {}
             }
         }
         self.wind_down(&mut state).await;

@@ -57,6 +57,12 @@ impl Serving {
             .filter(|replica| replica.serves && replica.until > now)
             .count()
     }
+
+    /// When the next of those that serve ends, unless it is renewed.
+    pub(crate) fn next_end(&self, now: Instant) -> Option<Instant> {
+        let serving = self.replicas.values().filter(|replica| replica.serves && replica.until > now);
+        serving.map(|replica| replica.until).min()
+    }
 }
 
 fn duration(lease: &Lease) -> Duration {
