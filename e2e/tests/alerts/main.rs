@@ -1,11 +1,11 @@
 //! The chart's alert rules. promtool runs them on series that are well, then ill; then a real Prometheus scrapes all three
 //! programs and evaluates them, many times faster, while faults are injected: each fires for its own fault and clears with
-//! it. A bed of its own: its faults are everybody's.
+//! it. The last test reads everything back as Prometheus understood it. A bed of its own: its faults are everybody's.
 
 mod prometheus;
 mod stage;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -24,6 +24,7 @@ use serde_json::{Value, json};
 use stage::Stage;
 
 const TESTS: &str = include_str!("rules.yaml");
+const METRICS: &str = include_str!("../../../docs/metrics.md");
 
 #[test]
 fn every_alert_is_quiet_at_first_and_fires_in_time_by_promtool() -> Result<()> {
@@ -71,7 +72,9 @@ async fn alerts_fire_for_their_faults_and_clear_with_them_in_a_real_prometheus()
             credentials(&stage).await?;
             silence(&stage).await?;
             lost(&stage).await?;
-            stage.prometheus.quiet().await
+            stage.prometheus.quiet().await?;
+            read_back(&stage).await?;
+            gone(&mut stage).await
         })
         .await
 }
@@ -139,6 +142,65 @@ async fn lost(stage: &Stage) -> Result<()> {
     // Its series go with it.
     bed.delete(Kind::INFERENCE_SET, namespace, "late").await?;
     stage.prometheus.clears("KedaKaitoReplicaLost").await
+}
+
+async fn gone(stage: &mut Stage) -> Result<()> {
+    stage.kill_scaler().await?;
+    stage.prometheus.fires("KedaKaitoScalerGone", "").await?;
+    stage.start_scaler().await?;
+    stage.prometheus.clears("KedaKaitoScalerGone").await
+}
+
+/// Every family that Prometheus understood is in the table, with its type and its labels; and calls have exemplars.
+async fn read_back(stage: &Stage) -> Result<()> {
+    let rows: BTreeMap<&str, (&str, BTreeSet<&str>)> = METRICS.lines().filter_map(row).collect();
+    let families = stage.prometheus.families().await?;
+    ensure!(families.len() > 40, "only {} families", families.len());
+    for (name, kind) in &families {
+        let named = |name: &str| rows.get(name).is_some_and(|(known, _)| known == kind);
+        ensure!(
+            named(name) || named(&format!("{name}_total")),
+            "{name}, a {kind}, is not in the table"
+        );
+    }
+    for series in stage.prometheus.series().await? {
+        let whole = series.get("__name__").map_or("", String::as_str);
+        let base = ["_bucket", "_sum", "_count"].iter().find_map(|end| whole.strip_suffix(end));
+        let (_, labels) = rows
+            .get(whole)
+            .or_else(|| rows.get(base?))
+            .with_context(|| format!("{whole} is not in the table"))?;
+        for label in series.keys().map(String::as_str) {
+            let usual = ["__name__", "instance", "job", "namespace", "pod", "le"].contains(&label);
+            ensure!(
+                usual || labels.contains(label),
+                "{whole} has a label {label:?} that the table lacks"
+            );
+        }
+    }
+    let exemplars = stage
+        .prometheus
+        .exemplars("keda_kaito_scaler_call_duration_seconds_bucket")
+        .await?;
+    let of_a_trace = |labels: &Value| {
+        labels
+            .get("trace_id")
+            .and_then(Value::as_str)
+            .is_some_and(|id| id.len() == 32)
+    };
+    ensure!(
+        exemplars.iter().any(of_a_trace),
+        "no call is joined with its trace: {exemplars:?}"
+    );
+    Ok(())
+}
+
+/// `| name | type | labels | meaning |` of the table.
+fn row(line: &str) -> Option<(&str, (&str, BTreeSet<&str>))> {
+    let mut cells = line.strip_prefix("| `")?.split(" | ");
+    let (name, kind, labels) = (cells.next()?.strip_suffix('`')?, cells.next()?, cells.next()?);
+    let labels = labels.split(", ").map(|label| label.trim_matches('`')).collect();
+    Some((name, (kind, labels)))
 }
 
 /// From a fault, or its end, to what Prometheus makes of it.

@@ -108,6 +108,31 @@ impl Prometheus {
         Ok(())
     }
 
+    /// Names and types of all our families, as understood.
+    pub(crate) async fn families(&self) -> Result<BTreeMap<String, String>> {
+        let found = self.get("targets/metadata?limit=10000").await?;
+        let text = |entry: &Value, key: &str| entry.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let families = found.as_array().context("no metadata")?.iter();
+        let families = families.map(|entry| (text(entry, "metric"), text(entry, "type")));
+        Ok(families.filter(|(name, _)| name.starts_with("keda_kaito_")).collect())
+    }
+
+    /// Labels of all our series.
+    pub(crate) async fn series(&self) -> Result<Vec<Labels>> {
+        let found = self.get("series?match[]=%7B__name__%3D~%22keda_kaito_.%2B%22%7D").await?;
+        Ok(serde_json::from_value(found)?)
+    }
+
+    /// Labels of the exemplars of one metric.
+    pub(crate) async fn exemplars(&self, metric: &str) -> Result<Vec<Value>> {
+        let found = self
+            .get(&format!("query_exemplars?query={metric}&start=0&end=9999999999"))
+            .await?;
+        let series = found.as_array().context("no series")?.iter();
+        let exemplars = series.filter_map(|series| series.get("exemplars")?.as_array()).flatten();
+        Ok(exemplars.filter_map(|exemplar| exemplar.get("labels").cloned()).collect())
+    }
+
     async fn firing(&self) -> Result<Vec<Labels>> {
         let found = self.get("alerts").await?;
         let alerts = found.get("alerts").and_then(Value::as_array).context("no alerts")?.iter();

@@ -28,7 +28,7 @@ pub(crate) struct Stage {
     pub(crate) prometheus: Prometheus,
     logs: PathBuf,
     certmgr: Option<Program>,
-    _scaler: Program,
+    scaler: Option<Program>,
     _provisioner: Program,
 }
 
@@ -78,7 +78,7 @@ impl Stage {
             prometheus,
             logs,
             certmgr: Some(certmgr),
-            _scaler: scaler,
+            scaler: Some(scaler),
             _provisioner: provisioner,
         })
     }
@@ -100,6 +100,20 @@ impl Stage {
     /// Somebody listens to spans for as long as this lives.
     pub(crate) async fn collect(&self) -> Result<Collector> {
         Collector::start(&self.bed.directory, COLLECTOR.parse()?).await
+    }
+
+    pub(crate) async fn kill_scaler(&mut self) -> Result<()> {
+        match self.scaler.take() {
+            Some(scaler) => scaler.kill().await,
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) async fn start_scaler(&mut self) -> Result<()> {
+        let mut program = Program::spawn(&self.logs, scaler())?;
+        program.ready(READY).await?;
+        self.scaler = Some(program);
+        Ok(())
     }
 }
 
