@@ -189,7 +189,12 @@ pub fn read(body: &[u8], selection: &Selection) -> Result<Exposition, ReadError>
         if text.len() > MAX_LINE {
             return Err(ReadError::LineTooLong { number });
         }
-        exposition.read_line(line::classify(text), selection);
+        // Most lines are samples that nobody asked for.
+        if text.first().is_some_and(u8::is_ascii_lowercase) && selection.rules_out(text) {
+            exposition.samples += 1;
+        } else {
+            exposition.read_line(line::classify(text), selection);
+        }
         if exposition.samples > MAX_SAMPLES {
             return Err(ReadError::TooManySamples);
         }

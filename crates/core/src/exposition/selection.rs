@@ -10,8 +10,10 @@ const PROBE: std::ops::Range<usize> = 8..16;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selection {
     families: Vec<String>,
-    /// One per family: eight bytes from inside its name, which most lines do not have there. None for short names.
-    probes: Vec<Option<[u8; 8]>>,
+    /// One per family: eight bytes from inside its name, which most lines do not have there.
+    probes: Vec<[u8; 8]>,
+    /// A family's name is too short for a probe, so probes rule nothing out.
+    short: bool,
     sample_names: Vec<String>,
 }
 
@@ -37,7 +39,10 @@ impl Selection {
             if selection.families.contains(&family) {
                 continue;
             }
-            selection.probes.push(probe(family.as_bytes()));
+            match probe(family.as_bytes()) {
+                Some(probe) => selection.probes.push(probe),
+                None => selection.short = true,
+            }
             let names = PARTS.map(|(_, suffix)| format!("{family}{suffix}"));
             selection.sample_names.extend(names);
             selection.families.push(family);
@@ -65,7 +70,7 @@ impl Selection {
         // As servers write it, it can be ruled out without being split.
         let impossible = match comment.strip_prefix(b"# TYPE ") {
             Some([b' ' | b'\t', ..]) => false,
-            Some(name) => self.beginning(name).next().is_none(),
+            Some(name) => self.rules_out(name) || self.beginning(name).next().is_none(),
             None => comment.starts_with(b"# HELP "),
         };
         if impossible {
@@ -82,19 +87,20 @@ impl Selection {
             .filter_map(|(index, rest)| Some((index, part_before(rest)?)))
     }
 
+    /// Whether no family's name can stand at the beginning of a text, told by eight bytes of it. `false` settles nothing.
+    #[inline]
+    pub(super) fn rules_out(&self, text: &[u8]) -> bool {
+        probe(text).is_some_and(|found| !self.short && !self.probes.contains(&found))
+    }
+
     /// Families with whose name a text begins, and what follows it.
     fn beginning<'a>(&'a self, text: &'a [u8]) -> impl Iterator<Item = (usize, &'a [u8])> {
-        let found = probe(text);
-        let possible = move |probe: &Option<[u8; 8]>| probe.is_none() || *probe == found;
-        self.probes
-            .iter()
-            .zip(&self.families)
-            .enumerate()
-            .filter(move |(_, (probe, _))| possible(probe))
-            .filter_map(move |(index, (_, family))| Some((index, text.strip_prefix(family.as_bytes())?)))
+        let named = move |(index, family): (usize, &String)| Some((index, text.strip_prefix(family.as_bytes())?));
+        self.families.iter().enumerate().filter_map(named)
     }
 }
 
+#[inline]
 fn probe(text: &[u8]) -> Option<[u8; 8]> {
     text.get(PROBE)?.first_chunk().copied()
 }
