@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use opentelemetry::trace::TracerProvider;
 use opentelemetry_sdk::trace::SdkTracerProvider;
-use tracing_subscriber::filter::{EnvFilter, FilterExt, LevelFilter, filter_fn};
+use tracing_subscriber::filter::{FilterExt, LevelFilter, Targets, filter_fn};
 use tracing_subscriber::fmt::format::JsonFields;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -90,22 +90,19 @@ impl Telemetry {
     }
 }
 
-fn filter(directives: &str) -> Result<EnvFilter, ConfigError> {
-    let filter = EnvFilter::builder().parse(directives).map_err(|error| {
+fn filter(directives: &str) -> Result<Targets, ConfigError> {
+    let filter: Targets = directives.parse().map_err(|error| {
         ConfigError::caused_by(
             format!("--log-level {directives:?} is neither a level nor a filter such as info,kube_runtime=debug"),
             error,
         )
     })?;
-    Ok(QUIET.iter().fold(filter, |filter, directive| match directive.parse() {
-        Ok(directive) => filter.add_directive(directive),
-        Err(_) => filter,
-    }))
+    Ok(filter.with_targets(QUIET.map(|target| (target, LevelFilter::OFF))))
 }
 
 /// The Kubernetes client logs the whole body of a response it cannot decode, Secrets included, and an ERROR for
 /// every failed request. Whoever calls it reports failures with a level that fits.
-const QUIET: [&str; 1] = ["kube_client::client=off"];
+const QUIET: [&str; 1] = ["kube_client::client"];
 
 fn lines<S>(format: LogFormat) -> Box<dyn Layer<S> + Send + Sync>
 where
