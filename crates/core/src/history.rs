@@ -50,6 +50,8 @@ pub struct History {
     down_since: Option<Moment>,
     idle_since: Option<Moment>,
     quiet_since: Option<Moment>,
+    /// The last round of which nothing could be said to the HPA.
+    untold_at: Option<Moment>,
     members: Vec<String>,
     members_since: Option<Moment>,
     /// One per replica without a Workspace, oldest first.
@@ -84,16 +86,27 @@ impl History {
         keep(&mut self.down_since, lean == Lean::Down, now);
     }
 
+    /// Takes in whether of that round anything could be said to the HPA.
+    pub fn told(&mut self, now: Moment, told: bool) {
+        if !told {
+            self.untold_at = Some(now);
+        }
+    }
+
     /// Whether our samples of the last `window` justify a move in `direction`: all of them leant that way, or
-    /// ([`Proof::NoGap`]) none is missing.
+    /// ([`Proof::NoGap`]) none is missing. What the HPA could not be told it cannot remember, so a window with such a round is
+    /// no reason to go down.
     pub fn supports(&self, direction: Lean, window: Duration, now: Moment, timing: &Timing) -> bool {
-        let since = match (direction, timing.proof) {
+        let covered = |since: Option<Moment>| since.is_some_and(|since| now.since(since) >= window);
+        let untold = self.untold_at.is_some_and(|last| now.since(last) < window);
+        let justified = match (direction, timing.proof) {
             (Lean::Hold, _) => return true,
-            (Lean::Up | Lean::Down, Proof::NoGap) => self.heard_since,
-            (Lean::Up, Proof::EverySample) => self.up_since,
-            (Lean::Down, Proof::EverySample) => self.down_since,
+            (Lean::Up, Proof::NoGap) => covered(self.heard_since),
+            (Lean::Down, Proof::NoGap) if !untold => covered(self.heard_since),
+            (Lean::Up, Proof::EverySample) => covered(self.up_since),
+            (Lean::Down, Proof::EverySample | Proof::NoGap) => covered(self.down_since),
         };
-        self.is_current(now, timing) && since.is_some_and(|since| now.since(since) >= window)
+        self.is_current(now, timing) && justified
     }
 
     /// Since when the fleet was idle in every round, if it was in the last one.

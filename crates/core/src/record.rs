@@ -121,8 +121,9 @@ pub fn next_history(input: &DecisionInput<'_>) -> History {
     let mut history = input.history.clone().into_owned();
     let sighting = round::sighting(&Situation::of(input));
     history.see(input.now, sighting, &input.timing);
-    let lean = judge(&Situation::with_history(input, &history)).lean;
-    history.lean(input.now, lean);
+    let verdict = judge(&Situation::with_history(input, &history));
+    history.lean(input.now, verdict.lean);
+    history.told(input.now, verdict.value.is_ok());
     history
 }
 

@@ -141,6 +141,49 @@ fn lull_right_after_keda_was_cut_off_removes_nothing_where_every_sample_counts()
 }
 
 #[test]
+fn load_of_the_last_window_is_not_forgotten_where_nothing_could_be_said_of_it() {
+    // Shrunk: while status.replicas was stuck no value kept the count, so the HPA was told nothing of the load, and took the
+    // first value after it for all there was to know.
+    let setting = Setting {
+        cold_start: Duration::from_secs(30),
+        drain: Duration::from_secs(5),
+        status_lag: Duration::from_secs(5),
+        start: 1,
+        ..Setting::simple(10.0)
+    };
+    let mut world = World::new(setting, 0.0);
+    world.faults.push(Fault {
+        trouble: Trouble::StatusStuck,
+        from: Moment::from_secs(12_081),
+        duration: Duration::from_secs(1800),
+        victim: 0,
+    });
+    let loads = [
+        (0.0, 20),
+        (0.0, 136),
+        (0.0, 136),
+        (0.0, 91),
+        (0.0, 261),
+        (38.27329472013301, 206),
+        (0.0, 216),
+        (52.58850173372062, 323),
+        (0.0, 83),
+        (0.0, 130),
+        (34.040502434806086, 56),
+        (39.95681665422848, 84),
+        (0.0, 360),
+        (0.0, 255),
+        (32.15394241138825, 252),
+        (0.0, 203),
+    ];
+    for (load, seconds) in loads {
+        world.load = load;
+        world.run(seconds);
+    }
+    assert!(world.hasty.is_empty(), "{:?} {}", world.hasty, world.why());
+}
+
+#[test]
 fn replica_long_silent_and_then_bare_is_not_given_up_at_once() {
     // Shrunk: the deadline ran from when it last served, so half an hour of silence counted as half an hour of loading.
     let mut world = World::new(
