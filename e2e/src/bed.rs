@@ -64,7 +64,8 @@ impl Bed {
         })
     }
 
-    /// Runs `test` with a namespace of its own. It is deleted afterwards; if the test fails, what is in it is printed first.
+    /// Runs `test` with a namespace of its own. It is deleted afterwards; if the test fails, what is in it is printed first,
+    /// and the error last, where it is looked for.
     ///
     /// # Errors
     /// The test's own, or the API server's when the namespace cannot be made.
@@ -86,7 +87,7 @@ impl Bed {
         let outcome = test(name.clone()).await;
         let outcome = match outcome {
             Ok(value) => Ok(value),
-            Err(error) => Err(anyhow!("{error:#}\n\n{}", self.state_of(&name).await)),
+            Err(error) => Err(anyhow!("{}\n\n{error:#}", self.state_of(&name).await)),
         };
         // The next test does not wait for it, nor does it care whether this worked.
         if let Err(error) = namespaces.delete(&name, &DeleteParams::default()).await {

@@ -12,6 +12,7 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::fixture::gauge;
 use crate::fleet::{Class, Proof};
 use crate::history::Lean;
 use crate::hpa::Tolerance;
@@ -155,16 +156,6 @@ impl Setting {
             )
         };
         Autoscaler::new(up, down, self.min, self.max)
-    }
-}
-
-fn gauge(name: &str, up_threshold: f64, down_threshold: f64) -> MetricRule {
-    MetricRule {
-        name: name.to_owned(),
-        kind: MetricKind::Gauge,
-        up_threshold,
-        down_threshold,
-        window: Duration::ZERO,
     }
 }
 

@@ -79,3 +79,18 @@ async fn agree(registry: &SharedRegistry, document: &str, prefix: &str) {
         tokio::time::sleep(LOOK_EVERY).await;
     }
 }
+
+/// The whole of such a test of the program whose crate is named: its documented metrics are those it registers.
+#[macro_export]
+macro_rules! documented_metrics {
+    ($program:ident, $document:expr) => {
+        fn main() -> std::process::ExitCode {
+            use $program::{args::Cli, run};
+            // One installed before does as well.
+            let _installed = rustls::crypto::ring::default_provider().install_default();
+            let Cli { args, .. } = clap::Parser::parse_from($crate::documented::FLAGS);
+            let (common, folder) = (args.common.clone(), std::path::Path::new(env!("CARGO_TARGET_TMPDIR")));
+            $crate::documented::main(run::ABOUT, &common, $document, folder, |ctx| run::run(args, ctx))
+        }
+    };
+}

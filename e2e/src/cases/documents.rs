@@ -9,6 +9,19 @@ use serde_json::{Value, json};
 use super::objects::Kind;
 use crate::bed::{Bed, Look, eventually};
 
+/// A policy of a gauge and a histogram, as the annotation holds it; the histogram is kept for a round.
+pub const TWO_METRICS: &str = "
+- name: vllm:num_requests_waiting
+  type: gauge
+  upthreshold: 10
+  downthreshold: 2
+- name: vllm:request_queue_time_seconds
+  type: histogram
+  upthreshold: 5
+  downthreshold: 1
+  metriccachewindow: 15
+";
+
 /// An InferenceSet of a preset that needs one node per replica, on nodes of its own.
 #[derive(Clone, Debug)]
 pub struct InferenceSet {

@@ -6,23 +6,12 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use jiff::Timestamp;
 use keda_kaito_e2e::bed::Bed;
-use keda_kaito_e2e::cases::documents::{InferenceSet, swift_scaled_object, trigger};
+use keda_kaito_e2e::cases::documents::{InferenceSet, TWO_METRICS, swift_scaled_object, trigger};
 use keda_kaito_e2e::cases::objects::Kind;
 use keda_kaito_e2e::cases::observer::Observer;
 use keda_kaito_e2e::cases::{expect, running, times};
 use serde_json::json;
 
-const METRICS: &str = "
-- name: vllm:num_requests_waiting
-  type: gauge
-  upthreshold: 10
-  downthreshold: 2
-- name: vllm:request_queue_time_seconds
-  type: histogram
-  upthreshold: 5
-  downthreshold: 1
-  metriccachewindow: 15
-";
 /// A true answer acts within this time: window, cooldown, some rounds of scraping, and a busy machine.
 const ACTS_WITHIN: Duration = Duration::from_secs(120);
 /// Longer than every window of the policy together.
@@ -122,7 +111,7 @@ async fn busy(bed: &Bed, namespace: &str, replicas: u32) -> Result<Observer> {
     let set = InferenceSet::new(namespace, "phi").replicas(replicas).annotated(&[
         ("auto-provision", "true"),
         ("max-replicas", "6"),
-        ("metrics", METRICS),
+        ("metrics", TWO_METRICS),
         ("evaluationwindow", "5"),
         ("scaleupcooldown", "20"),
         ("scaledowncooldown", "20"),

@@ -7,24 +7,13 @@ use anyhow::{Context, Result, ensure};
 use jiff::Timestamp;
 use keda_kaito_core::crd::Workspace;
 use keda_kaito_e2e::bed::{Bed, Look, eventually};
-use keda_kaito_e2e::cases::documents::InferenceSet;
+use keda_kaito_e2e::cases::documents::{InferenceSet, TWO_METRICS};
 use keda_kaito_e2e::cases::objects::{Kind, condition, number};
 use keda_kaito_e2e::cases::observer::{Change, Observer};
 use keda_kaito_e2e::cases::three_nodes;
 use keda_kaito_e2e::cases::{expect, running};
 use serde_json::json;
 
-const METRICS: &str = "
-- name: vllm:num_requests_waiting
-  type: gauge
-  upthreshold: 10
-  downthreshold: 2
-- name: vllm:request_queue_time_seconds
-  type: histogram
-  upthreshold: 5
-  downthreshold: 1
-  metriccachewindow: 15
-";
 const COOLDOWN: Duration = Duration::from_secs(20);
 /// A step is due when window, cooldown and a few rounds of scraping have passed; a busy machine is given some more.
 const STEP_WITHIN: Duration = Duration::from_secs(120);
@@ -54,7 +43,7 @@ async fn up_hold_down(bed: &Bed, namespace: &str, nodes: &str, nodes_per_replica
         .node_count_limit(3 * nodes_per_replica + nodes_per_replica / 2)
         .annotated(&[
             ("auto-provision", "true"),
-            ("metrics", METRICS),
+            ("metrics", TWO_METRICS),
             ("evaluationwindow", "5"),
             ("scaleupcooldown", "20"),
             ("scaledowncooldown", "20"),

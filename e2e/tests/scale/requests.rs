@@ -17,7 +17,7 @@ use keda_kaito_e2e::programs::{Name, Program};
 use serde_json::json;
 
 use super::fleet::{self, Place};
-use super::support::{self, is_of_lease, is_written_by_us, metric_is, user};
+use super::support::{self, is_of_lease, metric_is, user};
 
 /// Watches of one kind that may begin within the span, one being reopened every 20 s: both ends of the span may cut one short,
 /// and one that fell silent is replaced at once.
@@ -76,12 +76,7 @@ async fn each_program_watches_a_kind_once_and_asks_little_at_rest_and_at_work() 
     let mark = log.mark()?;
     tokio::time::sleep(SPAN).await;
     let requests = log.since(mark)?;
-    let writes: Vec<String> = requests
-        .iter()
-        .filter(|request| is_written_by_us(request))
-        .map(Request::summary)
-        .collect();
-    ensure!(writes.is_empty(), "written at rest: {writes:#?}");
+    support::nothing_is_written(&requests)?;
     asked_little(&bed, &requests, "at rest")?;
 
     let mark = log.mark()?;

@@ -14,7 +14,7 @@ use keda_kaito_e2e::programs::{Name, Program};
 use serde_json::json;
 
 use super::fleet::{self, Place};
-use super::support::{self, is_written_by_us, metric_is};
+use super::support::{self, metric_is};
 
 const AGENT: &str = "keda-kaito-scaler-provisioner";
 const PREFIX: &str = "scale";
@@ -99,12 +99,7 @@ async fn at_rest(bed: &Bed, log: &AuditLog) -> Result<()> {
     let mark = log.mark()?;
     tokio::time::sleep(span).await;
     let requests = log.since(mark)?;
-    let writes: Vec<String> = requests
-        .iter()
-        .filter(|request| is_written_by_us(request))
-        .map(Request::summary)
-        .collect();
-    ensure!(writes.is_empty(), "written at rest: {writes:#?}");
+    support::nothing_is_written(&requests)?;
     for (agent, number) in counts(&requests, |request| request.agent.clone()) {
         if agent.starts_with("keda-kaito-scaler-") {
             times::note(bed, &format!("at rest for {span:?}: {agent} made {number} requests"), span)?;

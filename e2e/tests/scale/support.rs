@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use keda_kaito_e2e::audit::{AuditLog, Request};
 use keda_kaito_e2e::bed::{Bed, Look, eventually};
 use keda_kaito_e2e::cases::objects::Kind;
@@ -88,8 +88,16 @@ pub(crate) fn is_of_lease(request: &Request) -> bool {
 }
 
 /// Whether one of the programs asked for a change of anything but a Lease.
-pub(crate) fn is_written_by_us(request: &Request) -> bool {
+fn is_written_by_us(request: &Request) -> bool {
     request.agent.starts_with("keda-kaito-scaler-") && request.is_write() && !is_of_lease(request)
+}
+
+/// That none of these requests changes anything but a Lease.
+pub(crate) fn nothing_is_written(requests: &[Request]) -> Result<()> {
+    let ours = requests.iter().filter(|request| is_written_by_us(request));
+    let writes: Vec<String> = ours.map(Request::summary).collect();
+    ensure!(writes.is_empty(), "written at rest: {writes:#?}");
+    Ok(())
 }
 
 /// Waits until the programs have written nothing but Leases for some seconds.

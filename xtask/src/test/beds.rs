@@ -109,6 +109,8 @@ code=0
 for executable; do "$executable" "$threads" $filter || code=1; done
 exit $code"#;
 
+/// An error says itself where it happened; the stack below an async test hides it. Whoever wants to see that sets it.
+const BACKTRACES: &str = "RUST_LIB_BACKTRACE";
 /// Beds that run one after the other, beside the shared one and each other: their tests wait more than they compute. Once the
 /// shared one has ended there is one more.
 const LANES: usize = 2;
@@ -228,6 +230,9 @@ fn run_in(bed: &Bed, options: &Options, terminal: impl Write) -> Result<(Tally, 
         .arg(options.filter.clone().unwrap_or_default())
         .args(bed.executables.iter().map(|executable| OsString::from(&executable.path)))
         .stdout(Stdio::piped());
+    if env::var_os(BACKTRACES).is_none() {
+        command.env(BACKTRACES, "0");
+    }
     let mut child = command.spawn().with_context(|| format!("starting the {} bed", bed.name))?;
     let output = child.stdout.take().context("a bed has no output")?;
     let tally = tally::copy(BufReader::new(output), terminal)?;

@@ -208,6 +208,11 @@ fn replica_long_silent_and_then_bare_is_not_given_up_at_once() {
     assert!(world.moves.is_empty(), "{}", world.why());
 }
 
+fn unmoved(world: &World) {
+    let still = world.moves.is_empty() && world.wrong.is_empty();
+    assert!(still, "{:?} {}", world.wrong, world.why());
+}
+
 #[test]
 fn replica_whose_metrics_vanish_while_it_serves_is_not_taken_for_one_that_loads() {
     // Shrunk: after half an hour its share of the load counted as nothing.
@@ -219,12 +224,7 @@ fn replica_whose_metrics_vanish_while_it_serves_is_not_taken_for_one_that_loads(
         victim: 0,
     }];
     world.run(2 * 3600);
-    assert!(
-        world.moves.is_empty() && world.wrong.is_empty(),
-        "{:?} {}",
-        world.wrong,
-        world.why()
-    );
+    unmoved(&world);
 }
 
 #[test]
@@ -240,12 +240,7 @@ fn scaler_that_restarts_while_metrics_are_gone_does_not_give_the_replica_up_late
         });
     }
     world.run(2 * 3600);
-    assert!(
-        world.moves.is_empty() && world.wrong.is_empty(),
-        "{:?} {}",
-        world.wrong,
-        world.why()
-    );
+    unmoved(&world);
 }
 
 #[test]

@@ -173,6 +173,17 @@ async fn new_epoch_reaches_an_object_and_a_malformed_or_lost_one_does_not() {
     assert_eq!(calls[0].body["spec"]["triggers"][0]["metadata"]["credentialEpoch"], "4");
 }
 
+/// From leading, with the InferenceSet and the credentials known, to the scenario's last step.
+async fn time_to_end(scenario: Scenario, setup: &Setup) -> Duration {
+    let running = Running::start(scenario, setup, false);
+    let started = tokio::time::Instant::now();
+    running.lead.send_replace(true);
+    running.say(epoch("3"));
+    running.tell(setup);
+    running.server.finish().await;
+    started.elapsed()
+}
+
 #[tokio::test(start_paused = true)]
 async fn failed_object_is_tried_again() {
     let setup = Setup::new(inference_set());
@@ -188,13 +199,7 @@ async fn failed_object_is_tried_again() {
                 &json!({ "apiVersion": "events.k8s.io/v1", "kind": "Event", "metadata": { "name": "e" } }),
             ),
         );
-    let running = Running::start(scenario, &setup, false);
-    let started = tokio::time::Instant::now();
-    running.lead.send_replace(true);
-    running.say(epoch("3"));
-    running.tell(&setup);
-    running.server.finish().await;
-    let took = started.elapsed();
+    let took = time_to_end(scenario, &setup).await;
     assert!(
         took >= Duration::from_millis(800) && took < Duration::from_secs(3),
         "{took:?}"
@@ -208,14 +213,8 @@ async fn object_that_failed_throughout_an_outage_is_tried_soon_after_it() {
     let outage = (0..tries).fold(Scenario::new("outage"), |scenario, _| {
         scenario.step("create", Method::PATCH, OBJECT, Answer::status(500, "InternalError"))
     });
-    let running = Running::start(outage, &setup, false);
-    let started = tokio::time::Instant::now();
-    running.lead.send_replace(true);
-    running.say(epoch("3"));
-    running.tell(&setup);
-    running.server.finish().await;
     // 1 + 2 + 4 + 8 + 16 and then 30 s each; doubling on would be 400 s and more.
-    let took = started.elapsed();
+    let took = time_to_end(outage, &setup).await;
     assert!(took > Duration::from_secs(100) && took < Duration::from_secs(170), "{took:?}");
 }
 

@@ -79,14 +79,20 @@ async fn gate_names_what_is_missing_until_shutdown() {
     server.finish().await;
 }
 
-#[tokio::test(start_paused = true)]
-async fn newly_preferred_version_is_a_change_and_an_error_is_not() {
+/// What is found where v2 is served.
+async fn current() -> Vec<kube::api::ApiResource> {
     let (client, server) = served(Scenario::new("now"), V2).start();
     let gate = Readiness::default().gate("crds", "starting");
     let current = wait_served(&client, &shelf(), &gate, &CancellationToken::new())
         .await
         .unwrap();
     server.finish().await;
+    current
+}
+
+#[tokio::test(start_paused = true)]
+async fn newly_preferred_version_is_a_change_and_an_error_is_not() {
+    let current = current().await;
 
     let scenario = served(Scenario::new("later"), V2).step("down", Method::GET, V2, Answer::broken());
     let scenario = absent(absent(scenario, V2), V1);
@@ -99,12 +105,7 @@ async fn newly_preferred_version_is_a_change_and_an_error_is_not() {
 
 #[tokio::test(start_paused = true)]
 async fn kind_is_gone_when_it_is_absent_twice_in_a_row() {
-    let (client, server) = served(Scenario::new("now"), V2).start();
-    let gate = Readiness::default().gate("crds", "starting");
-    let current = wait_served(&client, &shelf(), &gate, &CancellationToken::new())
-        .await
-        .unwrap();
-    server.finish().await;
+    let current = current().await;
 
     let scenario = served(absent(absent(Scenario::new("later"), V2), V1), V2);
     let scenario = absent(absent(scenario, V2), V1);
