@@ -10,7 +10,7 @@ use anyhow::{Result, ensure};
 use hyper_util::rt::TokioIo;
 use jiff::Timestamp;
 use keda_kaito_core::names;
-use keda_kaito_e2e::bed::Bed;
+use keda_kaito_e2e::bed::{Bed, Look};
 use keda_kaito_e2e::cases::objects::{Kind, text};
 use keda_kaito_e2e::keda;
 use keda_kaito_externalscaler::ScaledObjectRef;
@@ -46,12 +46,19 @@ pub(crate) struct Met {
 
 type Shared = Arc<Mutex<Met>>;
 
+/// Credentials, and the epoch with which KEDA was told of them.
+#[derive(Clone)]
+struct Told {
+    epoch: String,
+    config: Arc<ClientConfig>,
+}
+
 /// Calls until it is dropped.
 pub(crate) struct Load {
     bed: Bed,
     met: Shared,
     request: ScaledObjectRef,
-    credentials: watch::Receiver<Arc<ClientConfig>>,
+    credentials: watch::Receiver<Told>,
     callers: BTreeMap<SocketAddr, JoinSet<()>>,
     _others: JoinSet<()>,
 }
@@ -60,7 +67,7 @@ impl Load {
     /// Follows KEDA's credentials, and asks for the metric of `request`'s ScaledObject as the HPA does.
     pub(crate) async fn start(bed: &Bed, request: ScaledObjectRef, metric: &str) -> Result<Self> {
         let met = Shared::default();
-        let (publish, credentials) = watch::channel(current(bed).await?.1);
+        let (publish, credentials) = watch::channel(current(bed).await?);
         let mut others = JoinSet::new();
         others.spawn(follow(bed.clone(), publish));
         others.spawn(ask(bed.clone(), request.clone(), metric.to_owned(), Arc::clone(&met)));
@@ -105,11 +112,18 @@ impl Load {
 
     /// The credentials KEDA should have by now.
     pub(crate) async fn credentials(&self) -> Result<Arc<ClientConfig>> {
-        Ok(current(&self.bed).await?.1)
+        Ok(current(&self.bed).await?.config)
+    }
+
+    /// Whether calls are made with what KEDA was last told of; the epochs of both.
+    pub(crate) async fn follows(&self) -> Result<Look<(String, String)>> {
+        let told = current(&self.bed).await?.epoch;
+        let used = self.credentials.borrow().epoch.clone();
+        Ok(Look::when(used == told, (used, told)))
     }
 }
 
-async fn current(bed: &Bed) -> Result<(String, Arc<ClientConfig>)> {
+async fn current(bed: &Bed) -> Result<Told> {
     let told = bed
         .get(Kind::TRIGGER_AUTHENTICATION, "", names::TRIGGER_AUTHENTICATION)
         .await?;
@@ -118,37 +132,33 @@ async fn current(bed: &Bed) -> Result<(String, Arc<ClientConfig>)> {
         names::CREDENTIAL_EPOCH_ANNOTATION.replace('/', "~1")
     );
     let material = Material::of(&secrets(bed).get(names::CLIENT_SECRET).await?)?;
-    Ok((text(&told, &pointer).to_owned(), Arc::new(material.client()?)))
+    Ok(Told {
+        epoch: text(&told, &pointer).to_owned(),
+        config: Arc::new(material.client()?),
+    })
 }
 
 /// As KEDA does: the Secret is read when there is a new epoch, not when it changes.
-async fn follow(bed: Bed, publish: watch::Sender<Arc<ClientConfig>>) {
-    let mut known = String::new();
+async fn follow(bed: Bed, publish: watch::Sender<Told>) {
     loop {
-        if let Ok((epoch, credentials)) = current(&bed).await
-            && epoch != known
+        if let Ok(told) = current(&bed).await
+            && told.epoch != publish.borrow().epoch
         {
-            known = epoch;
-            publish.send_replace(credentials);
+            publish.send_replace(told);
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
 }
 
-async fn call_on(
-    replica: SocketAddr,
-    request: ScaledObjectRef,
-    mut credentials: watch::Receiver<Arc<ClientConfig>>,
-    met: Shared,
-) {
-    let mut lasting = channel(credentials.borrow_and_update().clone(), CALLER, replica);
+async fn call_on(replica: SocketAddr, request: ScaledObjectRef, mut credentials: watch::Receiver<Told>, met: Shared) {
+    let mut lasting = channel(Arc::clone(&credentials.borrow_and_update().config), CALLER, replica);
     for number in 1_u64.. {
         if credentials.has_changed().unwrap_or(false) {
-            lasting = channel(credentials.borrow_and_update().clone(), CALLER, replica);
+            lasting = channel(Arc::clone(&credentials.borrow_and_update().config), CALLER, replica);
         }
         let fresh = number.is_multiple_of(FRESH_EVERY);
         let channel = if fresh {
-            channel(credentials.borrow().clone(), CALLER, replica)
+            channel(Arc::clone(&credentials.borrow().config), CALLER, replica)
         } else {
             lasting.clone()
         };

@@ -106,7 +106,8 @@ impl Stage {
         remove(&self.bed, POD, &pod).await
     }
 
-    /// Waits until every replica serves what the server Secret holds.
+    /// Waits until every replica serves what the server Secret holds, and calls are made with what KEDA was last told of:
+    /// whoever has yet to read a Secret must not find it damaged again.
     pub(crate) async fn loaded(&self) -> Result<()> {
         eventually(
             Duration::from_secs(60),
@@ -124,7 +125,11 @@ impl Stage {
             },
         )
         .await?;
-        Ok(())
+        eventually(READY, "the load uses the newest credentials", async || {
+            self.load.follows().await
+        })
+        .await
+        .map(drop)
     }
 
     /// Nothing has failed all the while, KEDA's own counters included, and no key is where it has no business.
