@@ -14,15 +14,18 @@ use crate::policy::{MetricKind, MetricRule, ScalingPolicy};
 use crate::situation::Situation;
 use crate::trigger::DesiredReplicas;
 use crate::verdict::{Clamp, MetricRecord, Verdict};
-use vote::{Vote, combine, vote};
+use vote::{Vote, combine, is_for_want_of_knowledge, vote};
 
 /// Decides on a replica count and how to say it.
 pub(crate) fn answer(situation: &Situation<'_, '_>, request: &DesiredReplicas) -> Verdict {
     let policy = &request.policy;
     let votes: Vec<_> = policy.metrics.iter().map(|rule| ballot(situation, rule)).collect();
     let lean = combine(policy.combine, votes.iter().map(|(vote, _)| *vote));
-    let metrics: Vec<_> = votes.into_iter().map(|(_, record)| record).collect();
     let mut clamps = Vec::new();
+    if is_for_want_of_knowledge(votes.iter().map(|(vote, _)| *vote)) {
+        clamps.push(Clamp::Unknown);
+    }
+    let metrics: Vec<_> = votes.into_iter().map(|(_, record)| record).collect();
     let (step, reason) = match held_back(situation, policy, lean) {
         Some((clamp, why)) => {
             clamps.push(clamp);
@@ -66,7 +69,7 @@ fn ballot(situation: &Situation<'_, '_>, rule: &MetricRule) -> (Vote, MetricReco
             let lean = match vote {
                 Vote::Up => Lean::Up,
                 Vote::Down => Lean::Down,
-                Vote::Keep | Vote::Abstain => Lean::Hold,
+                Vote::Keep | Vote::Unknown | Vote::Abstain => Lean::Hold,
             };
             let mut record = MetricRecord::of(&rule.name, range, lean);
             record.note = note.map(str::to_owned);

@@ -36,6 +36,9 @@ pub(crate) struct Queue {
     share: usize,
     /// Objects that failed: news of them does not bring the next try forward beyond this.
     not_before: HashMap<Key, Instant>,
+    /// How many those are, by namespace. Theirs are worked on one at a time: a few namespaces whose calls hang must not hold
+    /// every place.
+    failing: HashMap<String, usize>,
 }
 
 impl Queue {
@@ -49,6 +52,7 @@ impl Queue {
             busy: HashMap::new(),
             share,
             not_before: HashMap::new(),
+            failing: HashMap::new(),
         }
     }
 
@@ -92,13 +96,17 @@ impl Queue {
     /// The work on an object has ended well.
     pub(crate) fn done(&mut self, key: &Key) {
         self.ended(key);
-        self.not_before.remove(key);
+        if self.not_before.remove(key).is_some() {
+            less(&mut self.failing, &key.namespace);
+        }
     }
 
     /// The work has failed: try again after `delay`; news may bring that forward to no less than `least`.
     pub(crate) fn failed(&mut self, key: &Key, now: Instant, delay: Duration, least: Duration) {
         self.ended(key);
-        self.not_before.insert(key.clone(), now + least);
+        if self.not_before.insert(key.clone(), now + least).is_none() {
+            *self.failing.entry(key.namespace.clone()).or_default() += 1;
+        }
         if let Some((cause, asked)) = self.remove(key) {
             self.add(key.clone(), asked, cause);
         }
@@ -111,7 +119,12 @@ impl Queue {
 
     fn may_run(&self, key: &Key) -> bool {
         let busy = self.busy.get(&key.namespace).copied().unwrap_or(0);
-        busy < self.share && !self.running.contains(key)
+        let share = if self.failing.contains_key(&key.namespace) {
+            1
+        } else {
+            self.share
+        };
+        busy < share && !self.running.contains(key)
     }
 
     fn of(&mut self, cause: Cause) -> &mut BTreeSet<(Instant, Key)> {
@@ -128,14 +141,18 @@ impl Queue {
     }
 
     fn ended(&mut self, key: &Key) {
-        if !self.running.remove(key) {
-            return;
+        if self.running.remove(key) {
+            less(&mut self.busy, &key.namespace);
         }
-        if let Some(busy) = self.busy.get_mut(&key.namespace) {
-            *busy -= 1;
-            if *busy == 0 {
-                self.busy.remove(&key.namespace);
-            }
+    }
+}
+
+/// One fewer of that namespace.
+fn less(counts: &mut HashMap<String, usize>, namespace: &str) {
+    if let Some(count) = counts.get_mut(namespace) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(namespace);
         }
     }
 }
@@ -236,10 +253,16 @@ mod tests {
         assert_eq!(queue.next_due(), Some(now + SECOND));
         assert_eq!(queue.take(now + SECOND), Some(other));
         queue.failed(&hang[0], now + SECOND, 60 * SECOND, SECOND);
+        assert_eq!(queue.take(now + SECOND), None, "one at a time while one of them fails");
+        for hanging in &hang[1..] {
+            queue.done(hanging);
+        }
         assert_eq!(queue.take(now + SECOND), Some(key("3")));
-        queue.done(&key("3"));
-        queue.done(&key("3"));
-        assert_eq!(queue.take(now + SECOND), Some(key("4")));
         assert_eq!(queue.take(now + SECOND), None);
+        queue.done(&key("3"));
+        queue.done(&key("3"));
+        queue.done(&hang[0]);
+        let again: Vec<Key> = std::iter::from_fn(|| queue.take(now + SECOND)).collect();
+        assert_eq!(again, ["4", "5", "6"].map(key));
     }
 }

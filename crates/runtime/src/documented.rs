@@ -2,6 +2,7 @@
 //! process of its own, against an API server that is not there.
 
 use std::future::Future;
+use std::io::Write;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::time::Duration;
@@ -35,7 +36,11 @@ where
     Fut: Future<Output = anyhow::Result<()>>,
 {
     if std::env::var_os(CHILD).is_none() {
-        return again(about.name, folder).unwrap_or(ExitCode::FAILURE);
+        return again(about.name, folder).unwrap_or_else(|error| {
+            // There is no log in this process, and nothing to be done when this cannot be said.
+            let _said = writeln!(std::io::stderr(), "{}: {error:#}", about.name);
+            ExitCode::FAILURE
+        });
     }
     main_with(about, common, |ctx| async {
         let (registry, readiness, token) = (ctx.registry.clone(), ctx.readiness.clone(), ctx.shutdown.clone());

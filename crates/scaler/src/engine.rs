@@ -106,10 +106,10 @@ impl Engine {
         let known = std::mem::take(&mut self.index);
         self.dirty.extend(known.wanted().cloned());
         for workspace in watches.workspaces.store.state() {
-            self.index.workspace(&workspace, true);
+            self.indexed(&*workspace, |index| index.workspace(&workspace, true));
         }
         for object in watches.scaled_objects.store.state() {
-            self.index.scaled_object(&object, true, rules);
+            self.indexed(&*object, |index| index.scaled_object(&object, true, rules));
         }
         self.dirty.extend(self.index.wanted().cloned());
         if self.first_rounds.is_none() {
@@ -121,19 +121,33 @@ impl Engine {
     /// Marks what a change concerns.
     fn note(&mut self, changed: &Changed, rules: &TriggerRules) {
         use keda_kaito_runtime::watch::Change;
-        let exists = |deleted: bool| !deleted;
         let concerned = match changed {
             Changed::InferenceSet(change) => BTreeSet::from([crate::index::key_of(&**change.object())]),
-            Changed::Workspace(change) => self
-                .index
-                .workspace(change.object(), exists(matches!(change, Change::Deleted(_)))),
-            Changed::ScaledObject(change) => {
-                let deleted = matches!(change, Change::Deleted(_));
-                self.index.scaled_object(change.object(), exists(deleted), rules)
+            Changed::Workspace(change) => {
+                let (object, exists) = (change.object(), !matches!(change, Change::Deleted(_)));
+                self.indexed(&**object, |index| index.workspace(object, exists))
             }
-            Changed::Pod(change) => self.index.pod(change.object()),
+            Changed::ScaledObject(change) => {
+                let (object, exists) = (change.object(), !matches!(change, Change::Deleted(_)));
+                self.indexed(&**object, |index| index.scaled_object(object, exists, rules))
+            }
+            Changed::Pod(change) => self.indexed(&**change.object(), |index| index.pod(change.object())),
         };
         self.dirty.extend(concerned);
+    }
+
+    /// The index takes an object in; one that makes it panic is left out until it changes.
+    fn indexed(
+        &mut self,
+        object: &impl kube::ResourceExt,
+        task: impl FnOnce(&mut Index) -> BTreeSet<SetKey>,
+    ) -> BTreeSet<SetKey> {
+        panics::caught(|| task(&mut self.index)).unwrap_or_else(|panicked| {
+            self.config.metrics.panicked("index");
+            let (namespace, name) = (object.namespace(), object.name_any());
+            tracing::warn!(namespace, name, %panicked, "an object is left out until it changes");
+            BTreeSet::new()
+        })
     }
 
     /// Brings one InferenceSet up to date with its objects.
@@ -204,7 +218,7 @@ impl Engine {
     fn work(&mut self, watches: &Watches, now: Instant) {
         while let Some(work) = self.scheduler.next(now) {
             match work {
-                Work::Scrape(key, id) => self.scrape(key, id, watches, now),
+                Work::Scrape(key, id) => self.guarded("scrape", &key, |engine| engine.scrape(&key, id, watches, now)),
                 Work::RoundOver(key) => self.guarded("round", &key, |engine| engine.end_round(&key, now)),
             }
         }
@@ -215,7 +229,7 @@ impl Engine {
         let registry = &self.config.registry;
         let Some(state) = registry.get(key) else { return };
         let mut state = lock(&state);
-        let decisions = state.end_round(registry.timing(), registry.clock().at(now));
+        let decisions = state.end_round(registry.timing(), registry.unconfirmed(now).ok(), registry.clock().at(now));
         let news = state.stories.iter_mut().flat_map(Story::take_news).collect();
         let Some(object) = state.object.clone() else { return };
         drop(state);

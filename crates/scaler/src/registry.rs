@@ -228,7 +228,10 @@ impl Registry {
     }
 
     /// How long ago replica counts were confirmed.
-    fn unconfirmed(&self, now: Instant) -> Result<Duration, AnswerError> {
+    ///
+    /// # Errors
+    /// They never were, or nothing is seen any more.
+    pub fn unconfirmed(&self, now: Instant) -> Result<Duration, AnswerError> {
         let view = self.inner.view.read().unwrap_or_else(PoisonError::into_inner);
         if view.blind {
             return Err(AnswerError::Blind);

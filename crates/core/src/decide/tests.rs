@@ -3,6 +3,7 @@ use crate::fixture::{Bed, QUEUE_TIME, ago, gauge, histogram, policy};
 use crate::history::Lean;
 use crate::policy::{Combine, MetricRule};
 use crate::record::{Answer, Clamp, DecisionRecord};
+use crate::window::Reading;
 
 const KV: &str = "vllm:kv_cache_usage_perc";
 
@@ -144,6 +145,19 @@ fn unknown_replica_blocks_down_and_does_not_push_up() {
     // 16 on one of two: as little as 8 in the mean.
     assert_eq!(desired(waiting(2).serving(16.0).silent(60), Lean::Hold), 2);
     assert_eq!(desired(waiting(2).serving(21.0).silent(60), Lean::Up), 3);
+}
+
+#[test]
+fn what_is_not_known_is_said_to_hold_only_where_nothing_else_does() {
+    let clamps = |first: f64, second: f64| {
+        let metrics = vec![gauge(WAITING, 10.0, 4.0), gauge("vllm:num_requests_running", 10.0, 4.0)];
+        let bed = with(metrics, 2)
+            .replica(|metric, _| Reading::Gauge(if metric == WAITING { first } else { second }))
+            .silent(60);
+        settled(bed, Lean::Hold).clamps
+    };
+    assert_eq!(clamps(1.0, 1.0), [Clamp::Unknown]);
+    assert_eq!(clamps(1.0, 9.0), [], "the second metric keeps the count");
 }
 
 #[test]

@@ -11,6 +11,8 @@ pub(super) enum Vote {
     Up,
     Down,
     Keep,
+    /// Down, if what is not known were as low as what is; counts as no change.
+    Unknown,
     /// Nothing to say: no voice in a move up, and a move down needs every voice.
     Abstain,
 }
@@ -20,15 +22,18 @@ pub(super) fn vote(rule: &MetricRule, range: Range, n_serving: u32) -> (Vote, Op
     if range.low > rule.up_threshold {
         return (Vote::Up, None);
     }
+    let is_below = |value: f64| {
+        if rule.down_threshold > 0.0 {
+            value < rule.down_threshold
+        } else {
+            value <= 0.0
+        }
+    };
     let Some(high) = range.high else {
-        return (Vote::Keep, Some("not every replica is known"));
+        let vote = if is_below(range.low) { Vote::Unknown } else { Vote::Keep };
+        return (vote, Some("not every replica is known"));
     };
-    let below = if rule.down_threshold > 0.0 {
-        high < rule.down_threshold
-    } else {
-        high <= 0.0
-    };
-    if !below {
+    if !is_below(high) {
         return (Vote::Keep, None);
     }
     let count = rule.kind == MetricKind::Gauge && merge(&rule.name) == Merge::Sum;
@@ -41,6 +46,11 @@ pub(super) fn vote(rule: &MetricRule, range: Range, n_serving: u32) -> (Vote, Op
 /// Whether a mean per replica stays at or below `up_threshold` when the load is spread over one replica fewer.
 fn fits_on_one_fewer(mean: f64, up_threshold: f64, n_serving: u32) -> bool {
     mean * f64::from(n_serving) <= up_threshold * f64::from(n_serving.saturating_sub(1))
+}
+
+/// Whether nothing but what is not known keeps the metrics from asking for fewer.
+pub(super) fn is_for_want_of_knowledge(mut votes: impl Iterator<Item = Vote> + Clone) -> bool {
+    votes.clone().any(|vote| vote == Vote::Unknown) && votes.all(|vote| matches!(vote, Vote::Down | Vote::Unknown))
 }
 
 /// The way all metrics together point.

@@ -5,14 +5,22 @@ use crate::crd::{ScaledObject, Trigger};
 use crate::names::DESIRED_REPLICAS_METRIC;
 use crate::trigger::keys;
 
-const PAUSED: [&str; 2] = ["autoscaling.keda.sh/paused", "autoscaling.keda.sh/paused-replicas"];
+const PAUSED: &str = "autoscaling.keda.sh/paused";
+const PAUSED_REPLICAS: &str = "autoscaling.keda.sh/paused-replicas";
+/// What KEDA reads as no (Go's `strconv.ParseBool`); it takes anything else for yes.
+const NO: [&str; 6] = ["0", "f", "F", "false", "FALSE", "False"];
 /// Any change of the spec makes KEDA look; this one means nothing while it lasts, and the next repair takes it back.
 const OTHER_INTERVAL: i32 = 16;
 
 /// What KEDA left out although it has seen the object. A paused object is meant to have no HPA.
 pub(super) fn is_neglected(live: &ScaledObject) -> bool {
-    let annotations = live.metadata.annotations.as_ref();
-    let paused = annotations.is_some_and(|annotations| PAUSED.iter().any(|key| annotations.contains_key(*key)));
+    let annotation = |key| {
+        live.metadata
+            .annotations
+            .as_ref()
+            .and_then(|annotations| annotations.get(key))
+    };
+    let paused = annotation(PAUSED).is_some_and(|value| !NO.contains(&value.as_str())) || annotation(PAUSED_REPLICAS).is_some();
     let Some(status) = live.status.as_ref().filter(|status| !status.conditions.is_empty() && !paused) else {
         return false;
     };
@@ -41,9 +49,9 @@ mod tests {
     use super::is_neglected;
     use crate::crd::ScaledObject;
 
-    fn object(status: &serde_json::Value, annotation: &str) -> ScaledObject {
+    fn object(status: &serde_json::Value, annotation: (&str, &str)) -> ScaledObject {
         serde_json::from_value(json!({
-            "metadata": { "name": "phi", "annotations": { annotation: "true" } },
+            "metadata": { "name": "phi", "annotations": { annotation.0: annotation.1 } },
             "spec": { "scaleTargetRef": { "name": "phi" }, "triggers": [
                 { "type": "external", "metadata": { "metricName": "vllm:num_requests_waiting" } },
             ] },
@@ -72,8 +80,12 @@ mod tests {
                 false,
             ),
         ] {
-            assert_eq!(is_neglected(&object(&status, "note")), neglected, "{status}");
-            assert!(!is_neglected(&object(&status, "autoscaling.keda.sh/paused")));
+            let neglected_with = |key, value| is_neglected(&object(&status, (key, value)));
+            assert_eq!(neglected_with("note", "true"), neglected, "{status}");
+            assert_eq!(neglected_with("autoscaling.keda.sh/paused", "false"), neglected, "{status}");
+            assert!(!neglected_with("autoscaling.keda.sh/paused", "true"));
+            assert!(!neglected_with("autoscaling.keda.sh/paused", "yes"));
+            assert!(!neglected_with("autoscaling.keda.sh/paused-replicas", "0"));
         }
     }
 }

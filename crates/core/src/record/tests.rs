@@ -104,6 +104,15 @@ fn first_replica_is_awaited_without_a_word_until_its_deadline() {
 }
 
 #[test]
+fn fleet_that_served_and_is_no_longer_ready_is_named_at_once() {
+    let mut bed = Bed::new(sum(10.0), 1).serving(3.0);
+    bed.input.timing.process_started = ago(5000);
+    assert_eq!(reasons(&bed.decide()), []);
+    bed.last().ready_since = None;
+    assert_eq!(reasons(&bed.decide()), [WarningReason::MetricsUnavailable]);
+}
+
+#[test]
 fn metric_that_nobody_exposes_is_named_with_the_nearest_name() {
     let bed = Bed::new(sum(10.0), 1).replica(|_, _| Reading::Absent {
         nearest: Some("vllm:num_requests_wait".into()),

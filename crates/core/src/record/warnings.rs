@@ -87,8 +87,9 @@ fn unavailable(situation: &Situation<'_, '_>) -> Option<Warning> {
     // A process needs a round before it knows anything.
     let settled = situation.now.since(situation.timing.process_started) > situation.timing.fresh_for();
     let sampled = !metrics_of(situation.trigger).is_empty();
-    // Replicas that are all still on their way are what every new InferenceSet has: nothing to act on.
-    let missed = fleet.n_silent() + fleet.n_lost() > 0;
+    // Replicas that are all still on their way for the first time are what every new InferenceSet has: nothing to act on.
+    let served_before = |member: &Member<'_, '_>| matches!(member.class, Class::Pending { served: true, .. });
+    let missed = fleet.n_silent() + fleet.n_lost() > 0 || fleet.members.iter().any(served_before);
     let none = sampled && settled && situation.scale.spec_replicas > 0 && fleet.n_serving() == 0;
     (none && missed).then(|| {
         let message = format!(

@@ -35,14 +35,14 @@ struct Guard {
 }
 
 impl Engine {
-    pub(super) fn scrape(&mut self, key: SetKey, id: TargetId, watches: &Watches, now: Instant) {
+    pub(super) fn scrape(&mut self, key: &SetKey, id: TargetId, watches: &Watches, now: Instant) {
         let registry = &self.config.registry;
         let job = registry
-            .get(&key)
+            .get(key)
             .and_then(|state| lock(&state).job(id, registry.clock().at(now)));
         let Some(job) = job else {
             // The pod left between being due and being asked; its removal is on its way.
-            self.scheduler.finished(&key, id, true, 0.0, now);
+            self.scheduler.finished(key, id, true, 0.0, now);
             return;
         };
         let guard = Guard {
@@ -50,11 +50,11 @@ impl Engine {
             rules: Arc::clone(&self.config.rules),
             namespace: Arc::clone(&key.namespace),
         };
-        let span = traces::scrape(&self.traces.of(&key), &key, &job);
+        let span = traces::scrape(&self.traces.of(key), key, &job);
         let task = self
             .scrapes
             .spawn(run(key.clone(), job, guard, *registry.clock()).instrument(span));
-        self.tasks.insert(task.id(), (key, id));
+        self.tasks.insert(task.id(), (key.clone(), id));
     }
 
     pub(super) fn take(&mut self, ended: Result<(tokio::task::Id, Outcome), JoinError>, now: Instant) {
@@ -68,7 +68,7 @@ impl Engine {
         let Some((key, id)) = self.tasks.remove(&task) else { return };
         let succeeded = outcome.as_ref().is_some_and(|outcome| outcome.result.is_ok());
         if let Some(outcome) = outcome {
-            self.store(outcome, now);
+            self.guarded("sample", &key, |engine| engine.store(outcome, now));
         }
         self.scheduler
             .finished(&key, id, succeeded, rand::random_range(-1.0..=1.0), now);

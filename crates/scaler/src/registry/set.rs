@@ -273,53 +273,42 @@ impl SetState {
 
     /// The decision of now, for a call about a trigger; `None` as for [`Self::input`].
     pub fn decide(&mut self, trigger: usize, timing: &Timing, now: Moment) -> Option<Decided> {
-        let mut stories = std::mem::take(&mut self.stories);
-        let decided = (|| {
-            let input = self.input(self.triggers.get(trigger)?, timing, now)?;
-            let record = decide(&input);
-            let id = stories.get_mut(trigger)?.call(&input, &record);
-            Some(Decided { id, record })
-        })();
-        self.stories = stories;
-        decided
+        let input = input(self.object.as_ref(), &self.replicas, self.triggers.get(trigger)?, timing, now)?;
+        let record = decide(&input);
+        let id = self.stories.get_mut(trigger)?.call(&input, &record);
+        Some(Decided { id, record })
     }
 
     /// Everything that trigger's decision is made from; `None` without the InferenceSet, or without a page for it.
     pub fn input<'a>(&'a self, trigger: &'a TriggerState, timing: &Timing, now: Moment) -> Option<DecisionInput<'a>> {
-        let object = self.object.as_ref()?;
-        let page = trigger.page?;
-        let request = &trigger.facts.request;
-        Some(DecisionInput {
-            now,
-            trigger: std::borrow::Cow::Borrowed(&request.aggregation),
-            scale: trigger.facts.scale(object.spec_replicas, object.status_replicas),
-            timing: Timing {
-                scrape_timeout: request.endpoint.timeout,
-                ..*timing
-            },
-            replicas: self.replicas.iter().map(|(name, replica)| replica.view(name, page)).collect(),
-            history: std::borrow::Cow::Borrowed(&trigger.history),
-        })
+        input(self.object.as_ref(), &self.replicas, trigger, timing, now)
     }
 
-    /// Ends a round of scrapes: every trigger's history takes it in. Returns the decisions of now.
-    pub fn end_round(&mut self, timing: &Timing, now: Moment) -> Vec<Decided> {
-        let next = |trigger: &TriggerState| self.input(trigger, timing, now).map(|input| next_history(&input));
+    /// Ends a round of scrapes: every trigger's history takes it in. `unconfirmed` says for how long replica counts have not
+    /// been confirmed; absent when they never were. Returns the decisions of now.
+    pub fn end_round(&mut self, timing: &Timing, unconfirmed: Option<Duration>, now: Moment) -> Vec<Decided> {
+        let next = |trigger: &TriggerState| {
+            let mut history = next_history(&self.input(trigger, timing, now)?);
+            // Calls are refused then, whatever is decided.
+            if unconfirmed.is_none_or(|age| age > trigger.facts.count_lasts()) {
+                history.told(now, false);
+            }
+            Some(history)
+        };
         let histories: Vec<_> = self.triggers.iter().map(next).collect();
         for (trigger, history) in self.triggers.iter_mut().zip(histories) {
             if let Some(history) = history {
                 trigger.history = history;
             }
         }
-        let mut stories = std::mem::take(&mut self.stories);
+        let (object, replicas) = (self.object.as_ref(), &self.replicas);
         let decided = |(trigger, story): (&TriggerState, &mut Story)| {
-            let input = self.input(trigger, timing, now)?;
+            let input = input(object, replicas, trigger, timing, now)?;
             let record = decide(&input);
             let id = story.round(&input, &record);
             Some(Decided { id, record })
         };
-        let decisions: Vec<_> = self.triggers.iter().zip(&mut stories).filter_map(decided).collect();
-        self.stories = stories;
+        let decisions: Vec<_> = self.triggers.iter().zip(&mut self.stories).filter_map(decided).collect();
         self.summary = Summary::of(&decisions);
         decisions
     }
@@ -344,6 +333,29 @@ impl SetState {
             .flat_map(|replica| replica.targets.iter());
         targets.filter_map(|target| Some(now.since(target.series.answered()?))).max()
     }
+}
+
+fn input<'a>(
+    object: Option<&ObjectFacts>,
+    replicas: &'a BTreeMap<String, Replica>,
+    trigger: &'a TriggerState,
+    timing: &Timing,
+    now: Moment,
+) -> Option<DecisionInput<'a>> {
+    let object = object?;
+    let page = trigger.page?;
+    let request = &trigger.facts.request;
+    Some(DecisionInput {
+        now,
+        trigger: std::borrow::Cow::Borrowed(&request.aggregation),
+        scale: trigger.facts.scale(object.spec_replicas, object.status_replicas),
+        timing: Timing {
+            scrape_timeout: request.endpoint.timeout,
+            ..*timing
+        },
+        replicas: replicas.iter().map(|(name, replica)| replica.view(name, page)).collect(),
+        history: std::borrow::Cow::Borrowed(&trigger.history),
+    })
 }
 
 /// Of one metric wanted twice the longer window counts.

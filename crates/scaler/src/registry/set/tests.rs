@@ -163,7 +163,7 @@ fn trigger_that_asks_the_same_keeps_its_history_and_another_starts_anew() {
     for round in 1..=25 {
         bed.seconds = round * 15;
         bed.scrape(0.0);
-        bed.state.end_round(&bed.timing, bed.now());
+        bed.end_round();
     }
     let supported = bed.answer();
     bed.refresh(objects(
@@ -180,6 +180,32 @@ fn trigger_that_asks_the_same_keeps_its_history_and_another_starts_anew() {
         &[("phi-a", "p1"), ("phi-b", "p2")],
     ));
     assert_ne!(bed.answer(), supported, "a new threshold is one");
+}
+
+#[test]
+fn rounds_while_replica_counts_are_unconfirmed_are_no_part_of_a_window() {
+    let answer = |confirmed: fn(i64) -> Option<Duration>| {
+        let mut bed = Bed::new();
+        bed.refresh(plain(2, &[("phi-a", "p1"), ("phi-b", "p2")]));
+        for round in 1..=25 {
+            bed.seconds = round * 15;
+            bed.scrape(if round == 25 { 0.0 } else { 10.0 });
+            bed.state.end_round(&bed.timing, confirmed(round), bed.now());
+        }
+        bed.answer()
+    };
+    assert_eq!(answer(|_| Some(Duration::from_secs(150))), Answer::Value(0.0));
+    for unconfirmed in [None, Some(Duration::from_secs(151))] {
+        let held = match unconfirmed {
+            None => answer(|round| (round != 20).then_some(Duration::ZERO)),
+            Some(_) => answer(|round| Some(Duration::from_secs(if round == 20 { 151 } else { 0 }))),
+        };
+        assert_ne!(
+            held,
+            Answer::Value(0.0),
+            "{unconfirmed:?}: the HPA was told nothing in that round"
+        );
+    }
 }
 
 #[test]
@@ -211,7 +237,7 @@ fn missing_metric_is_looked_for_on_the_whole_page_once_and_its_hint_stays() {
     assert_eq!(take(&mut bed, None), (None, false));
     assert_eq!(take(&mut bed, Some("vllm:num_requests_waiting")), (Some(Form::Full), true));
     assert_eq!(take(&mut bed, None), (Some(Form::Filtered), false));
-    let decisions = bed.state.end_round(&bed.timing, bed.now());
+    let decisions = bed.end_round();
     let warning = decisions[0]
         .record
         .warnings
@@ -238,6 +264,6 @@ fn without_the_inference_set_there_is_nothing_to_decide() {
     objects.object = None;
     bed.refresh(objects);
     assert!(bed.state.object.is_none());
-    assert!(bed.state.end_round(&bed.timing, bed.now()).is_empty());
+    assert!(bed.end_round().is_empty());
     assert_eq!(bed.state.scrapeable().count(), 0);
 }

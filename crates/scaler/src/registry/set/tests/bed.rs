@@ -72,6 +72,10 @@ impl Bed {
         self.state.finish(job, Ok(sample), self.now());
     }
 
+    pub(super) fn end_round(&mut self) -> Vec<Decided> {
+        self.state.end_round(&self.timing, Some(Duration::ZERO), self.now())
+    }
+
     pub(super) fn answer(&self) -> Answer {
         let input = self.state.input(&self.state.triggers[0], &self.timing, self.now()).unwrap();
         decide(&input).answer
