@@ -1,10 +1,13 @@
 //! A trigger's timeline laid out for drawing: time cut into columns of equal width, and a scale for each metric. Text and
 //! picture draw the same chart.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{Threshold, TriggerStory};
 use crate::journal::Point;
+
+/// Rounds are far closer together; after this nothing was known.
+const LASTS: SignedDuration = SignedDuration::from_secs(120);
 
 /// What is drawn of one trigger.
 pub(super) struct Chart<'a> {
@@ -76,11 +79,12 @@ impl<'a> Chart<'a> {
     }
 }
 
-/// What held at the end of a column. A point holds until the next begins, unless nothing was known for long.
+/// What held at the end of a column. A point holds until the next begins, but not for longer than [`LASTS`].
 fn point_at(story: &TriggerStory, begin: Timestamp, end: Timestamp, column: usize, columns: usize) -> Option<&Point<Timestamp>> {
     let whole = end.duration_since(begin).as_millis();
     let (column, columns) = (i128::try_from(column).ok()?, i128::try_from(columns).ok()?);
     let at = whole * (column + 1) / columns;
     let offset = |time: Timestamp| time.duration_since(begin).as_millis();
-    story.timeline.iter().rev().find(|point| offset(point.since) <= at)
+    let point = story.timeline.iter().rev().find(|point| offset(point.since) <= at)?;
+    (at - offset(point.until) <= LASTS.as_millis()).then_some(point)
 }

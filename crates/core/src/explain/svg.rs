@@ -61,10 +61,18 @@ impl Picture {
     fn lane(&mut self, lane: &Lane<'_>) {
         let threshold = lane.threshold;
         let per = if threshold.shared { " per replica" } else { "" };
-        let top = self.begin(&format!("{}{per}", threshold.metric));
+        let legend = if lane.columns.contains(&None) {
+            " (grey: not known)"
+        } else {
+            ""
+        };
+        let top = self.begin(&format!("{}{per}{legend}", threshold.metric));
         let place = |value: f64| top + LANE * (1.0 - (value / lane.top).clamp(0.0, 1.0));
         for (column, value) in lane.columns.iter().enumerate() {
-            let Some((low, high)) = *value else { continue };
+            let Some((low, high)) = *value else {
+                self.bar(column, top, place(0.0), "#e2e8f0");
+                continue;
+            };
             self.bar(column, place(high.unwrap_or(lane.top)), place(0.0), "#cfe3f7");
             self.bar(column, place(low), place(0.0), "#2b6cb0");
         }

@@ -17,6 +17,11 @@ fn wall(moment: Moment) -> Timestamp {
 
 /// What rounds 15 s apart left behind; the count follows every wish, one round later.
 fn story(beds: Vec<Bed>) -> TriggerStory {
+    told(beds, true)
+}
+
+/// The same, where the count may stay as it is.
+fn told(beds: Vec<Bed>, follows: bool) -> TriggerStory {
     let limits = Limits {
         entries: 50,
         bytes: 1 << 20,
@@ -33,7 +38,7 @@ fn story(beds: Vec<Bed>) -> TriggerStory {
         journal.note(&input, &record, Occasion::Call, limits);
         current = Some(Entry::new(journal.latest(), &input, &record, 500).told(wall));
         let spec = input.scale.spec_replicas;
-        if let Some(desired) = record.desired.filter(|desired| *desired != spec) {
+        if let Some(desired) = record.desired.filter(|desired| follows && *desired != spec) {
             journal.moved(now.plus(Duration::from_secs(5)), spec, desired);
         }
         now = now.plus(Duration::from_secs(15));
@@ -99,6 +104,36 @@ fn policy_shows_both_thresholds_and_who_blocks() {
     let calm = Bed::new(rules(), 2).serving(3.0).silent(60);
     let pending = Bed::new(rules(), 2).serving(30.0).pending(60);
     insta::assert_snapshot!(text::page(&explained(story(vec![calm, pending]))));
+}
+
+#[test]
+fn wish_that_goes_on_is_not_called_off_and_counts_from_its_first_decision() {
+    let wishes = || vec![fleet(2, 15.0), fleet(2, 15.0).bounds(2, 10), fleet(2, 15.0).bounds(1, 9)];
+    let lasting = text::page(&explained(told(wishes(), false)));
+    assert!(!lasting.contains("called off"), "{lasting}");
+    assert!(lasting.contains("wanted first 34 s ago"), "{lasting}");
+    let beds = wishes().into_iter().chain([fleet(2, 9.0)]).collect();
+    let over = text::page(&explained(told(beds, false)));
+    assert_eq!(over.matches("called off").count(), 1, "{over}");
+}
+
+#[test]
+fn what_was_not_known_is_drawn_as_such() {
+    let known = story(vec![fleet(1, 4.0), fleet(1, 6.0), fleet(1, 5.0)]);
+    let mut abstains = known.clone();
+    abstains.timeline[1].bands[0].low = None;
+    let mut silence = known.clone();
+    silence.timeline[2].until += SignedDuration::from_secs(3000);
+    silence.timeline[2].since = silence.timeline[2].until;
+    for (what, story, unknown) in [
+        ("all", known, false),
+        ("a value", abstains, true),
+        ("nothing for long", silence, true),
+    ] {
+        let told = explained(story);
+        assert_eq!(text::page(&told).contains('?'), unknown, "{what}: {}", text::page(&told));
+        assert_eq!(svg::picture(&told).contains("not known"), unknown, "{what}");
+    }
 }
 
 #[test]

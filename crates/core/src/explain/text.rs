@@ -102,20 +102,21 @@ impl Page {
         if !story.decisions.is_empty() {
             self.entry("decisions", format_args!("newest first"));
         }
-        for decision in &story.decisions {
-            self.decision(decision, now);
+        let newer = std::iter::once(None).chain(story.decisions.iter().map(Some));
+        for (decision, newer) in story.decisions.iter().zip(newer) {
+            self.decision(decision, newer, now);
         }
     }
 
     fn current(&mut self, story: &TriggerStory, current: &Entry<Timestamp>, now: Timestamp) {
         self.entry("now", format_args!("{}", verdict(current)));
-        let since = story.decisions.first().filter(|latest| latest.wish() == current.wish());
-        if let Some(latest) = since.filter(|latest| latest.wish() != Lean::Hold && latest.moves.is_empty()) {
-            let window = match latest.wish() {
+        let same = story.decisions.iter().take_while(|one| goes_on(one, current));
+        if let Some(first) = same.last() {
+            let window = match first.wish() {
                 Lean::Up => story.up_window_seconds,
                 Lean::Down | Lean::Hold => story.down_window_seconds,
             };
-            let since = ago(latest.since, now);
+            let since = ago(first.since, now);
             self.entry(
                 "",
                 format_args!("wanted first {since}; the HPA's window is {window} s, then its policies apply"),
@@ -152,7 +153,7 @@ impl Page {
         }
     }
 
-    fn decision(&mut self, decision: &Entry<Timestamp>, now: Timestamp) {
+    fn decision(&mut self, decision: &Entry<Timestamp>, newer: Option<&Entry<Timestamp>>, now: Timestamp) {
         let times = if decision.count > 1 {
             format!(", {} times until {}", decision.count, clock(decision.until))
         } else {
@@ -173,7 +174,8 @@ impl Page {
         for step in &decision.moves {
             self.line(format_args!("    {}", outcome(decision, step)));
         }
-        if decision.moves.is_empty() && decision.wish() != Lean::Hold && ago_seconds(decision.until, now) > 60 {
+        let is_over = newer.map_or_else(|| ago_seconds(decision.until, now) > 60, |newer| !goes_on(decision, newer));
+        if decision.moves.is_empty() && decision.wish() != Lean::Hold && is_over {
             self.line(format_args!("    called off before spec.replicas changed"));
         }
     }
@@ -193,6 +195,12 @@ impl Page {
     }
 }
 
+/// Whether what `decision` wishes, and has not got, is what `newer` wishes still.
+fn goes_on(decision: &Entry<Timestamp>, newer: &Entry<Timestamp>) -> bool {
+    let wish = decision.wish();
+    wish != Lean::Hold && decision.moves.is_empty() && (wish, decision.spec_replicas) == (newer.wish(), newer.spec_replicas)
+}
+
 /// Terminals obey control characters, and the marks that turn the direction of writing.
 fn printable(char: char) -> char {
     let turns = matches!(char, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
@@ -200,9 +208,13 @@ fn printable(char: char) -> char {
 }
 
 fn verdict(decision: &Entry<Timestamp>) -> String {
+    let last = decision
+        .last_desired
+        .map_or_else(String::new, |last| format!(" ({last} at last)"));
     let wish = match (decision.wish(), decision.desired) {
-        (Lean::Up, Some(desired)) => format!("wants {desired} replicas instead of {}", decision.spec_replicas),
-        (Lean::Down, Some(desired)) => format!("wants {desired} replicas instead of {}", decision.spec_replicas),
+        (Lean::Up | Lean::Down, Some(desired)) => {
+            format!("wants {desired} replicas{last} instead of {}", decision.spec_replicas)
+        }
         (Lean::Hold, Some(desired)) if matches!(decision.answer, Answer::Value(_)) => format!("keeps {desired} replicas"),
         _ => "wants no count".to_owned(),
     };

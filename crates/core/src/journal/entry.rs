@@ -14,8 +14,8 @@ pub const MAX_REPLICAS: usize = 32;
 /// Changes of the replica count kept with a decision; of more the first ones and the last.
 pub const MAX_MOVES: usize = 4;
 
-/// A run of equal decisions. Equal are those with the same counts, wish, reasons to hold, and replicas in the same states; the
-/// numbers may differ. `T` is a time: [`Moment`] as kept, a calendar's where it is told.
+/// A run of equal decisions. Equal are those with the same counts, direction, reasons to hold, and replicas in the same
+/// states; the numbers may differ. `T` is a time: [`Moment`] as kept, a calendar's where it is told.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Entry<T = Moment> {
@@ -33,6 +33,9 @@ pub struct Entry<T = Moment> {
     /// As in [`DecisionRecord::desired`].
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub desired: Option<u32>,
+    /// That of the last, where it is another.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub last_desired: Option<u32>,
     pub active: bool,
     pub lean: Lean,
     /// The first.
@@ -85,6 +88,7 @@ impl Entry {
             min_replicas: scale.min_replicas,
             max_replicas: scale.max_replicas,
             desired: record.desired,
+            last_desired: None,
             active: record.active,
             lean: record.lean,
             answer: record.answer.clone(),
@@ -106,10 +110,11 @@ impl Entry {
     pub(super) fn is_like(&self, input: &DecisionInput<'_>, record: &DecisionRecord) -> bool {
         let scale = &input.scale;
         let is_value = |answer: &Answer| matches!(answer, Answer::Value(_));
+        let way = |desired: Option<u32>| desired.map(|desired| direction(desired, scale.spec_replicas));
         self.moves.is_empty()
             && (self.spec_replicas, self.status_replicas) == (scale.spec_replicas, scale.status_replicas)
             && (self.min_replicas, self.max_replicas) == (scale.min_replicas, scale.max_replicas)
-            && (self.desired, self.active, self.lean) == (record.desired, record.active, record.lean)
+            && (way(self.desired), self.active, self.lean) == (way(record.desired), record.active, record.lean)
             && is_value(&self.answer) == is_value(&record.answer)
             && *self.clamps == *record.clamps
             && (self.unborn_pending, self.unborn_lost) == (record.unborn_pending, record.unborn_lost)
@@ -134,6 +139,7 @@ impl Entry {
     /// The same decision once more.
     pub(super) fn again(&mut self, now: Moment, record: &DecisionRecord) {
         self.until = now;
+        self.last_desired = record.desired.filter(|desired| Some(*desired) != self.desired);
         let last = self.last_answer.as_ref().unwrap_or(&self.answer);
         if *last != record.answer {
             self.last_answer = Some(record.answer.clone()).filter(|answer| *answer != self.answer);
@@ -185,6 +191,7 @@ impl Entry {
             min_replicas: self.min_replicas,
             max_replicas: self.max_replicas,
             desired: self.desired,
+            last_desired: self.last_desired,
             active: self.active,
             lean: self.lean,
             answer: self.answer.clone(),
@@ -210,6 +217,11 @@ impl<T> Entry<T> {
             (Answer::Value(_), Some(desired)) => direction(desired, self.spec_replicas),
             (Answer::Value(_) | Answer::Unavailable(_), _) => Lean::Hold,
         }
+    }
+
+    /// The last wish.
+    pub fn latest_desired(&self) -> Option<u32> {
+        self.last_desired.or(self.desired)
     }
 
     /// The last answer.

@@ -15,6 +15,8 @@ const WITHIN: Duration = Duration::from_secs(600);
 const MOST: usize = 6;
 /// What lasts is said again after this time: Events are kept for an hour.
 const REMIND: Duration = Duration::from_secs(3600);
+/// A hindrance that was not told yet may be away for so long and count as the same.
+const FLAPS: Duration = Duration::from_secs(60);
 /// Most names in one sentence.
 const MOST_NAMES: usize = 3;
 
@@ -128,8 +130,9 @@ impl Herald {
     /// Since when the present hindrance lasts, if that is due to be told.
     fn hindered(&mut self, now: Moment, by: Option<Hindrance>) -> Option<Moment> {
         let Some(by) = by else {
-            // What was told is over only after a while without it; what was not told yet never was.
-            self.held = self.held.filter(|held| held.told.is_some() && now.since(held.seen) < WITHIN);
+            // It is over only after a while without it.
+            let lasts = |held: &Held| if held.told.is_some() { WITHIN } else { FLAPS };
+            self.held = self.held.filter(|held| now.since(held.seen) < lasts(held));
             return None;
         };
         let fresh = Held {

@@ -102,6 +102,21 @@ fn another_wish_begins_another_decision() {
 }
 
 #[test]
+fn a_wish_for_more_is_one_decision_while_its_number_changes() {
+    let mut desk = Desk::new();
+    for value in [25.0, 35.0, 31.0, 24.0, 38.0] {
+        desk.round(one(value));
+    }
+    let wishes: Vec<_> = desk
+        .journal
+        .entries()
+        .map(|entry| (entry.desired, entry.last_desired))
+        .collect();
+    assert_eq!(wishes, [(Some(3), Some(4))]);
+    assert_eq!(desk.journal.entries().next().unwrap().latest_desired(), Some(4));
+}
+
+#[test]
 fn what_kept_a_move_back_and_what_each_metric_said_is_kept() {
     let mut desk = Desk::new();
     let at_max = settled(30.0, 3).bounds(1, 3);
@@ -228,6 +243,16 @@ fn hold_that_comes_and_goes_is_told_once() {
     assert_eq!(told.len(), 1, "{told:?}");
     assert_eq!(told[0].about, About::Held(Hindrance::NewCapacity));
     assert!(told[0].message.contains("ws-1"), "{}", told[0].message);
+}
+
+#[test]
+fn hold_that_is_away_for_a_moment_now_and_then_is_told_all_the_same() {
+    let mut desk = Desk::new();
+    let mut pending = settled(30.0, 1).pending(60);
+    (pending.input.scale.spec_replicas, pending.input.scale.status_replicas) = (2, 2);
+    let calm = settled(6.0, 2);
+    let hear = |round: u32| desk.hear(if round % 3 == 2 { &calm } else { &pending }, 15, true);
+    assert_eq!((0..30).filter_map(hear).count(), 1);
 }
 
 fn any_bed() -> impl Strategy<Value = Bed> {

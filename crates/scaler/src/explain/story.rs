@@ -54,8 +54,12 @@ pub(super) fn overview(registry: &Registry, after: Option<&SetKey>, limit: usize
 }
 
 fn line(registry: &Registry, key: &SetKey, state: &SetState) -> Line {
-    let latest = || state.stories.iter().filter_map(|story| story.journal.entries().next_back());
-    let speaker = latest().max_by_key(|entry| entry.desired);
+    let now = registry.clock().at(Instant::now());
+    let latest = state.stories.iter().filter_map(|story| story.journal.entries().next_back());
+    // What was decided before that says nothing of the present.
+    let speaker = latest
+        .filter(|entry| now.since(entry.until) <= registry.timing().fresh_for())
+        .max_by_key(|entry| entry.latest_desired());
     let moves = state.stories.iter().flat_map(|story| story.journal.entries());
     let moved = moves.flat_map(|entry| &entry.moves).map(|step| step.at).max();
     let object = state.object.as_ref();
@@ -64,7 +68,7 @@ fn line(registry: &Registry, key: &SetKey, state: &SetState) -> Line {
         name: key.name.to_string(),
         spec_replicas: object.map(|object| object.spec_replicas),
         status_replicas: object.map(|object| object.status_replicas),
-        desired: speaker.and_then(|entry| entry.desired),
+        desired: speaker.and_then(Entry::latest_desired),
         lean: speaker.map(|entry| entry.lean),
         reason: speaker.map(|entry| entry.reason.to_string()),
         id: speaker.map(|entry| entry.id),

@@ -21,11 +21,12 @@ impl Page {
         self.line(format_args!("{:>10} {begin}{:gap$}{end}", "", ""));
     }
 
-    /// `#` is what the value is at least, `:` what it may be.
+    /// `#` is what the value is at least, `:` what it may be, `?` says that nothing is known of it.
     fn lane(&mut self, lane: &Lane<'_>) {
         let threshold = lane.threshold;
         let per = if threshold.shared { " per replica" } else { "" };
-        self.line(format_args!("{:>10} {}{per}", "", threshold.metric));
+        let legend = if lane.columns.contains(&None) { " (?: not known)" } else { "" };
+        self.line(format_args!("{:>10} {}{per}{legend}", "", threshold.metric));
         let row_of = |value: f64| row(value, lane.top);
         let (up, down) = (row_of(threshold.up), threshold.down.map(row_of));
         for row in (0..ROWS).rev() {
@@ -40,6 +41,7 @@ impl Page {
                 Some((low, _)) if *low > 0.0 && row_of(*low) >= row => '#',
                 Some((_, Some(high))) if *high > 0.0 && row_of(*high) >= row => ':',
                 Some((_, None)) => ':',
+                None if row == 0 => '?',
                 _ => ruled,
             };
             let cells: String = lane.columns.iter().map(cell).collect();

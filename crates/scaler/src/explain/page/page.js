@@ -67,7 +67,7 @@ function decision(entry) {
     cell(`${time(entry.since)} – ${time(entry.until)}`, "number"),
     cell(entry.id, "id"),
     cell(entry.specReplicas, "number"),
-    cell(entry.desired, "number wish"),
+    cell(entry.lastDesired ?? entry.desired, "number wish"),
     cell(answer(entry.lastAnswer ?? entry.answer), "number"),
     cell([entry.reason, ...entry.clamps].join("; held by: ")),
     cell(moves || "", "moves"),
