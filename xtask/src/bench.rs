@@ -78,7 +78,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         let mut bed = options.bed.clone();
         bed.without.extend([Part::Keda, Part::Kaito, Part::Fleet]);
         let command: Vec<OsString> = [vec![program()], arguments(&in_bed)].concat();
-        let measured = testbed::launch(&bed, &command, Stdio::inherit())?;
+        let measured = testbed::launch(&bed, false, &command, Stdio::inherit())?;
         if measured != ExitCode::SUCCESS {
             code = measured;
         }

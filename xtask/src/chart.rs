@@ -1,4 +1,5 @@
-//! `cargo xtask chart`: everything about the chart that can be shown without nodes. The checks themselves are tests of `e2e`.
+//! `cargo xtask chart`: everything about the chart: what it renders to, what an API server says of it, what a node makes of
+//! it. The checks themselves are tests of `e2e`.
 
 use std::env;
 use std::ffi::OsString;
@@ -10,17 +11,20 @@ use crate::test;
 use crate::testbed;
 use crate::workspace;
 
-/// Test targets that are about the chart.
+/// Test targets that are about the chart, those that need a node apart.
 const TARGETS: [&str; 2] = ["chart", "rights"];
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// Write the renders that are kept (charts/golden, deploy/manifests) anew
-    #[arg(long)]
+    #[arg(long, conflicts_with = "node")]
     update: bool,
     /// Lint and render only: no control plane
-    #[arg(long)]
+    #[arg(long, conflicts_with = "node")]
     renders: bool,
+    /// Only what needs a node: Helm installs it, and its programs run as pods
+    #[arg(long)]
+    node: bool,
     #[command(flatten)]
     bed: testbed::Options,
 }
@@ -28,13 +32,7 @@ pub(crate) struct Options {
 /// The exit code is 0 if every check passed.
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     testbed::build_programs()?;
-    let mut renders = workspace::cargo();
-    renders.args(["test", "--package", "keda-kaito-e2e", "--test", "chart", "--", "renders::"]);
-    if options.update {
-        renders.env("UPDATE_RENDERS", "1");
-    }
-    let status = renders.env("PATH", path()?).status().context("running cargo test")?;
-    if !status.success() {
+    if !options.node && !renders_hold(options.update)? {
         return Ok(ExitCode::FAILURE);
     }
     if options.renders {
@@ -45,7 +43,18 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         .status()
         .context("running cargo build")?;
     ensure!(built.success(), "building the programs failed ({built})");
-    test::only_targets(&options.bed, &TARGETS)
+    let targets = if options.node { &[] } else { TARGETS.as_slice() };
+    test::only_targets(&options.bed, &[targets, &test::ON_A_NODE].concat())
+}
+
+fn renders_hold(update: bool) -> Result<bool> {
+    let mut renders = workspace::cargo();
+    renders.args(["test", "--package", "keda-kaito-e2e", "--test", "chart", "--", "renders::"]);
+    if update {
+        renders.env("UPDATE_RENDERS", "1");
+    }
+    let status = renders.env("PATH", path()?).status().context("running cargo test")?;
+    Ok(status.success())
 }
 
 /// With the bed's programs first, helm among them.

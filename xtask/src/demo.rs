@@ -31,5 +31,5 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     eprintln!("demo: built after {:.1} s", begun.elapsed().as_secs_f64());
 
     let program: OsString = workspace::target().join("debug").join("demo").into();
-    testbed::launch(&options.bed, &[program], Stdio::inherit())
+    testbed::launch(&options.bed, false, &[program], Stdio::inherit())
 }

@@ -2,10 +2,13 @@
 //! nothing.
 
 mod builder;
+mod size;
 mod stand_ins;
 
+use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
+use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 
@@ -18,6 +21,9 @@ const IMAGES: [(&str, &str); 3] = [
     ("scaler", "keda-kaito-scaler"),
     ("certmgr", "keda-kaito-certmgr"),
 ];
+
+/// Most that a program may add to its base image, in bytes.
+const LARGEST: u64 = 15_000_000;
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -38,7 +44,7 @@ pub(crate) struct Options {
     stand_ins: bool,
 }
 
-/// Builds all; says what each is called and how large its program is.
+/// Builds all; says what each is called, how long it took and how large its program is. One that is too large is an error.
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let version = workspace::version()?;
     let tag = options.tag.clone().unwrap_or_else(|| format!("v{version}"));
@@ -51,9 +57,12 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         !options.stand_ins || builder == Builder::Buildah,
         "--stand-ins mounts this machine's folders, which only buildah does"
     );
+    let folder = options.archives.clone().unwrap_or_else(|| workspace::target().join("images/measured"));
+    fs::create_dir_all(&folder)?;
     let local = options.stand_ins.then(stand_ins::prepare).transpose()?;
     let revision = revision();
     for (program, name) in IMAGES {
+        let begun = Instant::now();
         let image = format!("{}/{name}:{tag}", options.registry);
         let mut build = builder.build(local.as_ref());
         build
@@ -64,20 +73,36 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
             .arg(".")
             .current_dir(workspace::root());
         succeed(build)?;
-        if let Some(folder) = &options.archives {
-            std::fs::create_dir_all(folder)?;
-            let file = folder.join(format!("{name}.tar"));
-            // None of them overwrites one.
-            if file.exists() {
-                std::fs::remove_file(&file)?;
-            }
-            succeed(builder.archive(local.as_ref(), &image, &file))?;
-            eprintln!("images: {image} is in {}", file.display());
-        } else {
-            eprintln!("images: built {image}");
+        let file = folder.join(format!("{name}.tar"));
+        // None of them overwrites one.
+        if file.exists() {
+            fs::remove_file(&file)?;
         }
+        succeed(builder.archive(local.as_ref(), &image, &file))?;
+        let layer = size::last_layer(&file)?;
+        eprintln!(
+            "images: built {image} in {:.1} s: {:.1} MB beside its base, {:.1} MB of them to pull",
+            begun.elapsed().as_secs_f64(),
+            megabytes(layer.unpacked),
+            megabytes(layer.stored)
+        );
+        ensure!(
+            layer.unpacked <= LARGEST,
+            "{image} has {:.1} MB beside its base, more than {:.0}",
+            megabytes(layer.unpacked),
+            megabytes(LARGEST)
+        );
+    }
+    match &options.archives {
+        Some(folder) => eprintln!("images: archives are in {}", folder.display()),
+        None => fs::remove_dir_all(&folder)?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "to be read, with one digit after the point")]
+fn megabytes(bytes: u64) -> f64 {
+    bytes as f64 / 1e6
 }
 
 fn succeed(mut command: Command) -> Result<()> {
@@ -102,8 +127,7 @@ fn revision() -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
+    use super::fs;
     use crate::workspace;
 
     /// Down to its last stage.

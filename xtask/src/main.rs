@@ -19,7 +19,7 @@ use clap::Parser;
 enum Xtask {
     /// Measure what is fast, small or patient, against goals; `BENCHMARKS.md` says what and how
     Bench(bench::Options),
-    /// Check the chart: lint, renders, strict validation by a real API server, policies, rights, releases
+    /// Check the chart: lint, renders, strict validation by a real API server, policies, rights, releases, pods on a node
     Chart(chart::Options),
     /// Show the product working: a real control plane, the three programs, load, replicas that follow it
     Demo(demo::Options),

@@ -13,6 +13,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::testbed;
 use crate::workspace;
+pub(crate) use beds::ON_A_NODE;
 use tally::Tally;
 
 /// The package whose tests need a control plane.

@@ -21,7 +21,7 @@ mod processes;
 use std::ffi::OsString;
 use std::process::{ExitCode, Stdio};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use rustix::process::{Signal, set_parent_process_death_signal};
 
 pub(crate) use plan::{Options, Part};
@@ -37,6 +37,9 @@ pub(crate) enum Command {
     Run {
         #[command(flatten)]
         options: Options,
+        /// Add a real node: kubelet, containerd, scheduler, kube-proxy and DNS. Pods run; the stand-in for them does not
+        #[arg(long)]
+        node: bool,
         /// End when the process that started this one ends
         #[arg(long, hide = true)]
         with_parent: bool,
@@ -48,6 +51,9 @@ pub(crate) enum Command {
     Up {
         #[command(flatten)]
         options: Options,
+        /// Add a real node, as `run` does
+        #[arg(long)]
+        node: bool,
     },
     /// Run a command inside a bed that is up
     Exec {
@@ -81,15 +87,16 @@ pub(crate) fn run(command: Command) -> Result<ExitCode> {
         }
         Command::Run {
             options,
+            node,
             with_parent,
             command,
         } => {
             if with_parent {
                 set_parent_process_death_signal(Some(Signal::TERM))?;
             }
-            launch(&options, &command, Stdio::inherit())
+            launch(&options, node, &command, Stdio::inherit())
         }
-        Command::Up { options } => launch(&options, &[], Stdio::inherit()),
+        Command::Up { options, node } => launch(&options, node, &[], Stdio::inherit()),
         Command::Exec { pid, command } => exec::exec(pid, &command),
         Command::Enter { parent, command } => launch::enter(parent, &command),
         Command::Init { command } => bed::init(&command),
@@ -98,15 +105,18 @@ pub(crate) fn run(command: Command) -> Result<ExitCode> {
 }
 
 /// Builds what is missing and runs `command` in a new bed; without a command the bed stays until a signal.
-pub(crate) fn launch(options: &Options, command: &[OsString], stdout: Stdio) -> Result<ExitCode> {
-    if options.node
-        && let Some(lack) = node::host::lacks()
-    {
+pub(crate) fn launch(options: &Options, node: bool, command: &[OsString], stdout: Stdio) -> Result<ExitCode> {
+    ensure!(
+        node || options.images.is_none(),
+        "--images is for a bed with a --node: nothing else here runs pods"
+    );
+    if node && let Some(lack) = node::host::lacks() {
         bail!("no node can run on this host: {lack}");
     }
-    let programs = build::programs(options.node)?;
-    let node = options.node.then(|| build::node(options, &programs)).transpose()?;
-    let plan = plan::Plan::new(options, programs, build::fleet(options)?, node)?;
+    let programs = build::programs(node)?;
+    let fleet = if node { None } else { build::fleet(options)? };
+    let node = node.then(|| build::node(options, &programs)).transpose()?;
+    let plan = plan::Plan::new(options, programs, fleet, node)?;
     launch::launch(&plan, command, stdout)
 }
 

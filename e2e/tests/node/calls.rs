@@ -51,7 +51,7 @@ impl Calls {
         let mut tasks = JoinSet::new();
         for _ in 0..CONNECTIONS {
             let channel = eventually(Duration::from_secs(30), "a connection through the Service", async || {
-                Ok(Look::Met(channel(connector.clone()).await?))
+                Ok(Look::Met(channel(connector.clone(), format!("{SERVICE}:10450")).await?))
             })
             .await?;
             tasks.spawn(calls(Arc::clone(&shared), channel, reference.clone()));
@@ -105,13 +105,13 @@ async fn calls(shared: Arc<Shared>, channel: Channel, reference: ScaledObjectRef
     }
 }
 
-/// A connection through the Service, opened again whenever it has ended.
-async fn channel(connector: TlsConnector) -> Result<Channel> {
+/// A connection to a replica at this address or name, opened again whenever it has ended.
+pub(crate) async fn channel(connector: TlsConnector, address: String) -> Result<Channel> {
     let endpoint = Endpoint::try_from(format!("https://{SERVICE}:10450"))?.connect_timeout(LIMIT);
     let connect = tower::service_fn(move |_| {
-        let connector = connector.clone();
+        let (connector, address) = (connector.clone(), address.clone());
         async move {
-            let stream = TcpStream::connect((SERVICE, 10450)).await?;
+            let stream = TcpStream::connect(address).await?;
             let name = SERVICE.try_into().map_err(io::Error::other)?;
             Ok::<_, io::Error>(TokioIo::new(connector.connect(name, stream).await?))
         }
@@ -120,7 +120,7 @@ async fn channel(connector: TlsConnector) -> Result<Channel> {
 }
 
 /// The client Secret's credentials, as KEDA uses them.
-async fn connector() -> Result<TlsConnector> {
+pub(crate) async fn connector() -> Result<TlsConnector> {
     let secret = kubectl(&[
         "get",
         "secret",

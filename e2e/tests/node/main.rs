@@ -2,9 +2,11 @@
 //! test after another, each from a release as an operator would have it.
 
 mod calls;
+mod memory;
 mod pods;
 mod reference;
 mod release;
+mod sequences;
 mod shell;
 
 use std::time::Duration;
@@ -154,6 +156,16 @@ async fn killed_programs_come_back_with_the_same_credentials() -> Result<()> {
     }
     ensure!(release::credentials().await? == before, "the credentials changed");
     Ok(())
+}
+
+#[tokio::test]
+async fn one_scaler_out_of_memory_is_killed_and_the_other_answers_on() -> Result<()> {
+    memory::exhausted().await
+}
+
+#[tokio::test]
+async fn kaitos_install_sequences_and_a_managed_keda_each_close_the_loop() -> Result<()> {
+    sequences::all().await
 }
 
 #[tokio::test]

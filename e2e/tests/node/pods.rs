@@ -1,10 +1,12 @@
 //! The quick start's InferenceSet on the node, and what can be seen of the programs' processes from its host.
 
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use keda_kaito_e2e::bed::{Look, eventually};
+use keda_kaito_e2e::keda::external_metric;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -32,12 +34,17 @@ pub(crate) async fn quick_start() -> Result<()> {
 
 /// The documented InferenceSet and its ScaledObject.
 pub(crate) async fn scaled_object() -> Result<()> {
-    kubectl_with(&["apply", "-f", "-"], DOCUMENT).await?;
+    apply().await?;
     eventually(READY_WITHIN, "a ScaledObject", async || {
         Ok(Look::Met(kubectl(&["get", "scaledobject", NAME]).await?))
     })
     .await
     .map(drop)
+}
+
+/// The documented InferenceSet, whatever became of its annotations.
+pub(crate) async fn apply() -> Result<()> {
+    kubectl_with(&["apply", "-f", "-"], DOCUMENT).await.map(drop)
 }
 
 pub(crate) async fn delete_quick_start() -> Result<()> {
@@ -53,6 +60,17 @@ pub(crate) async fn replicas(wanted: u32, within: Duration) -> Result<()> {
     eventually(within, "replicas ordered and ready", async || {
         let seen = kubectl(&["get", "inferenceset", NAME, "-o", path]).await?;
         Ok(Look::when(seen == expected, seen))
+    })
+    .await
+    .map(drop)
+}
+
+/// Waits until KEDA tells the HPA this value of the quick start's metric.
+pub(crate) async fn metric(expected: f64, within: Duration) -> Result<()> {
+    let client = kube::Client::try_default().await?;
+    eventually(within, "the metric through KEDA", async || {
+        let value = external_metric(&client, "default", NAME, "s0-vllm:num_requests_waiting").await?;
+        Ok(Look::when((value - expected).abs() < f64::EPSILON, value))
     })
     .await
     .map(drop)
@@ -124,7 +142,7 @@ fn processes(program: &str) -> Result<Vec<Pid>> {
             continue;
         };
         let executable = fs::read_link(format!("/proc/{}/exe", pid.as_raw_nonzero()));
-        if executable.is_ok_and(|path| path.ends_with(format!("usr/local/bin/{program}"))) {
+        if executable.is_ok_and(|path| path == Path::new("/").join(program)) {
             found.push(pid);
         }
     }

@@ -27,10 +27,7 @@ pub(crate) struct Release(());
 impl Release {
     /// Brings the release to these values, whatever it was before.
     pub(crate) async fn installed(set: &[&str]) -> Result<Self> {
-        let namespace = format!(
-            "{{apiVersion: v1, kind: Namespace, metadata: {{name: {NAMESPACE}, labels: {{pod-security.kubernetes.io/enforce: restricted}}}}}}"
-        );
-        kubectl_with(&["apply", "--server-side", "--force-conflicts", "-f", "-"], &namespace).await?;
+        restrict(NAMESPACE).await?;
         let release = Self(());
         release.upgrade(set).await?;
         Ok(release)
@@ -66,6 +63,26 @@ impl Release {
     pub(crate) async fn uninstall(&self) -> Result<()> {
         helm(&["uninstall", NAME, "-n", NAMESPACE]).await.map(drop)
     }
+}
+
+/// Makes the namespace refuse pods that are not "restricted".
+pub(crate) async fn restrict(namespace: &str) -> Result<()> {
+    let object = format!(
+        "{{apiVersion: v1, kind: Namespace, metadata: {{name: {namespace}, labels: {{pod-security.kubernetes.io/enforce: restricted}}}}}}"
+    );
+    kubectl_with(&["apply", "--server-side", "--force-conflicts", "-f", "-"], &object).await?;
+    Ok(())
+}
+
+/// Takes away what releases before have left: ScaledObjects and credentials too.
+pub(crate) async fn forget() -> Result<()> {
+    helm(&["uninstall", NAME, "-n", NAMESPACE, "--ignore-not-found"]).await?;
+    let limit = "--timeout=60s";
+    kubectl(&["delete", "scaledobjects", "--all", "--all-namespaces", limit]).await?;
+    kubectl(&["delete", "clustertriggerauthentications", "--all", limit]).await?;
+    let mut delete = vec!["delete", "secrets", "-n", NAMESPACE, "--ignore-not-found"];
+    delete.extend(CREDENTIALS);
+    kubectl(&delete).await.map(drop)
 }
 
 pub(crate) fn chart() -> PathBuf {

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use keda_kaito_e2e::cases::kubectl;
 use tokio::process::Command;
 
-const LIMIT: Duration = Duration::from_secs(400);
+pub(crate) const LIMIT: Duration = Duration::from_secs(400);
 
 pub(crate) async fn kubectl(arguments: &[&str]) -> Result<String> {
     kubectl_with(arguments, "").await

@@ -91,7 +91,7 @@ const ALONE: &[Alone] = &[
 ];
 
 /// Test targets whose bed has a node, where the host can have one.
-const ON_A_NODE: [&str; 1] = ["node"];
+pub(crate) const ON_A_NODE: [&str; 1] = ["node"];
 
 /// Test target, program that it needs of the host, Debian's package of it.
 const PROGRAMS: [(&str, &str, &str); 3] = [
@@ -222,8 +222,7 @@ fn run_in(bed: &Bed, options: &Options, terminal: impl Write) -> Result<(Tally, 
     let mut command = Command::new(env::current_exe()?);
     command
         .args(["testbed", "run", "--with-parent"])
-        .args(options.bed.arguments(bed.name, bed.without, bed.audited))
-        .args(bed.node.then_some("--node"))
+        .args(options.bed.arguments(bed.name, bed.without, bed.audited, bed.node))
         .args(["--", "sh", "-c", RUN_ALL, "sh"])
         .arg(workspace::root().join("e2e"))
         .arg(format!("--test-threads={}", bed.threads))

@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use rustix::io::Errno;
 use rustix::process::{Pid, WaitOptions, WaitStatus, wait};
 
-use super::plan::{self, Part, Plan};
+use super::plan::{self, KEDA_NAMESPACES, Part, Plan};
 use super::processes::{quoted, show_log, start, stop, wait_ready};
 use super::{components, environment, kubeconfig, launch, namespace, node, objects, pki, processes};
 use crate::workspace;
@@ -26,7 +26,11 @@ pub(crate) enum Step {
         of: Vec<String>,
     },
     /// Create KEDA's objects, start its processes and wait until they are ready
-    StartKeda,
+    StartKeda {
+        /// Where it is to be; once stopped, it may come back elsewhere
+        #[arg(long, default_value = KEDA_NAMESPACES[0], value_parser = KEDA_NAMESPACES)]
+        namespace: String,
+    },
     /// Start KAITO and wait until it is ready
     StartKaito,
     /// Start processes by name and wait until they are ready
@@ -172,7 +176,7 @@ fn keep_logs(plan: &Plan, folder: &Path) -> Result<()> {
 
 /// One step asked for by a script of the bed.
 pub(crate) fn inside(step: &Step) -> Result<ExitCode> {
-    let plan = Plan::of_this_bed()?;
+    let mut plan = Plan::of_this_bed()?;
     match step {
         Step::InstallCrds { of } => {
             let wanted = |name: &str| of.is_empty() || of.iter().any(|one| one == name);
@@ -184,7 +188,10 @@ pub(crate) fn inside(step: &Step) -> Result<ExitCode> {
                 .collect();
             objects::install_crds(&plan, &folders)?;
         }
-        Step::StartKeda => {
+        Step::StartKeda { namespace } => {
+            plan.keda_namespace.clone_from(namespace);
+            objects::write_keda(&plan)?;
+            processes::write_scripts(&plan)?;
             objects::install_keda(&plan)?;
             wait_ready(&plan, start(&plan, &components::KEDA)?)?;
         }

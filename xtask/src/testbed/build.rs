@@ -186,15 +186,16 @@ fn module() -> PathBuf {
 /// Makes the images of a bed with a node.
 pub(crate) fn node(options: &Options, programs: &Programs) -> Result<Node> {
     let kubernetes = programs.kubernetes.as_deref().context("no module folder of Kubernetes")?;
+    let images = options.images.as_deref().map(std::path::absolute).transpose()?;
     Ok(Node {
         cgroup: format!("keda-kaito-bed-{}", std::process::id()),
-        images: node::images::build(kubernetes, options.images.as_deref())?,
+        images: node::images::build(kubernetes, images.as_deref())?,
     })
 }
 
 /// Builds the stand-in for scheduler, kubelet and vLLM, unless it is not wanted or this checkout has none.
 pub(crate) fn fleet(options: &Options) -> Result<Option<PathBuf>> {
-    if options.node || options.without.contains(&Part::Fleet) || !workspace::root().join("e2e/src/bin/fleet.rs").is_file() {
+    if options.without.contains(&Part::Fleet) || !workspace::root().join("e2e/src/bin/fleet.rs").is_file() {
         return Ok(None);
     }
     let status = workspace::cargo()

@@ -5,6 +5,7 @@ use anyhow::{Context, Result};
 
 use super::environment::FLEET_CONTROL;
 use super::node;
+use super::pki;
 use super::plan::{Part, Plan};
 use super::probe::Probe;
 
@@ -35,7 +36,7 @@ const KUBELET: &str = "10.244.255.1:10250";
 pub(crate) struct Component {
     pub(crate) name: &'static str,
     pub(crate) arguments: Vec<String>,
-    pub(crate) environment: &'static [(&'static str, &'static str)],
+    pub(crate) environment: Vec<(&'static str, String)>,
     pub(crate) ready: Probe,
 }
 
@@ -109,7 +110,7 @@ fn etcd(plan: &Plan) -> Component {
     Component {
         name: "etcd",
         arguments,
-        environment: &[],
+        environment: Vec::new(),
         ready: Probe::Http(ETCD, "/readyz"),
     }
 }
@@ -170,7 +171,7 @@ fn api_server(plan: &Plan) -> Component {
     Component {
         name: "kube-apiserver",
         arguments,
-        environment: &[],
+        environment: Vec::new(),
         ready: Probe::Https(API_SERVER, "/readyz"),
     }
 }
@@ -202,21 +203,28 @@ fn controllers(plan: &Plan) -> Component {
     Component {
         name: CONTROLLERS,
         arguments,
-        environment: &[],
+        environment: Vec::new(),
         ready,
     }
 }
 
 /// An empty `WATCH_NAMESPACE` means every namespace; none at all is an error.
-const KEDA_ENVIRONMENT: &[(&str, &str)] = &[
-    ("WATCH_NAMESPACE", ""),
-    ("POD_NAMESPACE", "keda"),
-    ("KEDA_CLUSTER_OBJECT_NAMESPACE", "keda"),
-];
+fn keda_environment(plan: &Plan) -> Vec<(&'static str, String)> {
+    vec![
+        ("WATCH_NAMESPACE", String::new()),
+        ("POD_NAMESPACE", plan.keda_namespace.clone()),
+        ("KEDA_CLUSTER_OBJECT_NAMESPACE", plan.keda_namespace.clone()),
+    ]
+}
+
+/// Of KEDA's ServiceAccount.
+fn keda_kubeconfig(plan: &Plan) -> String {
+    kubeconfig(plan, &pki::keda_user(&plan.keda_namespace))
+}
 
 fn keda_operator(plan: &Plan) -> Component {
     let arguments = vec![
-        format!("--kubeconfig={}", kubeconfig(plan, "keda")),
+        format!("--kubeconfig={}", keda_kubeconfig(plan)),
         format!("--cert-dir={}", plan.path("pki/keda").display()),
         "--metrics-bind-address=127.0.0.1:16080".to_owned(),
         "--health-probe-bind-address=127.0.0.1:16081".to_owned(),
@@ -227,13 +235,13 @@ fn keda_operator(plan: &Plan) -> Component {
     Component {
         name: "keda-operator",
         arguments,
-        environment: KEDA_ENVIRONMENT,
+        environment: keda_environment(plan),
         ready,
     }
 }
 
 fn keda_adapter(plan: &Plan) -> Component {
-    let (pki, kubeconfig) = (plan.path("pki").display().to_string(), kubeconfig(plan, "keda"));
+    let (pki, kubeconfig) = (plan.path("pki").display().to_string(), keda_kubeconfig(plan));
     let arguments = vec![
         format!("--kubeconfig={kubeconfig}"),
         format!("--lister-kubeconfig={kubeconfig}"),
@@ -252,14 +260,14 @@ fn keda_adapter(plan: &Plan) -> Component {
     Component {
         name: "keda-adapter",
         arguments,
-        environment: KEDA_ENVIRONMENT,
+        environment: keda_environment(plan),
         ready,
     }
 }
 
 fn keda_webhooks(plan: &Plan) -> Component {
     let arguments = vec![
-        format!("--kubeconfig={}", kubeconfig(plan, "keda")),
+        format!("--kubeconfig={}", keda_kubeconfig(plan)),
         format!("--cert-dir={}", plan.path("pki/keda").display()),
         format!("--port={KEDA_WEBHOOKS_PORT}"),
         "--metrics-bind-address=0".to_owned(),
@@ -269,7 +277,7 @@ fn keda_webhooks(plan: &Plan) -> Component {
     Component {
         name: "keda-webhooks",
         arguments,
-        environment: KEDA_ENVIRONMENT,
+        environment: keda_environment(plan),
         ready,
     }
 }
@@ -282,9 +290,9 @@ fn kaito(plan: &Plan) -> Component {
         "--metrics-bind-address=127.0.0.1:16084".to_owned(),
         "--health-probe-bind-address=127.0.0.1:16085".to_owned(),
     ];
-    let environment = &[
-        ("CLOUD_PROVIDER", "azure"),
-        ("PRESET_REGISTRY_NAME", node::images::KAITO_REGISTRY),
+    let environment = vec![
+        ("CLOUD_PROVIDER", "azure".to_owned()),
+        ("PRESET_REGISTRY_NAME", node::images::KAITO_REGISTRY.to_owned()),
     ];
     Component {
         name: KAITO,
@@ -304,7 +312,7 @@ fn fleet(plan: &Plan) -> Component {
     Component {
         name: FLEET,
         arguments,
-        environment: &[],
+        environment: Vec::new(),
         ready: Probe::Http(FLEET_CONTROL, "/healthz"),
     }
 }

@@ -30,7 +30,7 @@ pub(crate) fn write(plan: &Plan) -> Result<()> {
             "contexts": [{"name": "testbed", "context": {"cluster": "testbed", "user": user}}],
             "current-context": "testbed",
         });
-        fs::write(plan.path("kubeconfig").join(user), serde_json::to_vec_pretty(&config)?)?;
+        fs::write(plan.path("kubeconfig").join(&user), serde_json::to_vec_pretty(&config)?)?;
     }
     Ok(())
 }

@@ -31,14 +31,29 @@ pub(crate) fn write(plan: &Plan) -> Result<()> {
     copy(&keda, yaml_files(&keda)?, &plan.path(KEDA_CRDS))?;
     copy(&kaito, KAITO_CRD_FILES.map(str::to_owned), &plan.path(KAITO_CRDS))?;
 
-    let objects = plan.path("objects");
-    copy(
-        &plan.keda.join("config"),
-        KEDA_RBAC_FILES.map(str::to_owned),
-        &objects.join("rbac"),
-    )?;
+    write_keda(plan)
+}
+
+/// KEDA's objects, for the namespace it is to be in.
+pub(crate) fn write_keda(plan: &Plan) -> Result<()> {
+    let (objects, rbac) = (plan.path("objects"), plan.path("objects/rbac"));
+    copy(&plan.keda.join("config"), KEDA_RBAC_FILES.map(str::to_owned), &rbac)?;
+    for entry in fs::read_dir(&rbac)? {
+        let file = entry?.path();
+        let theirs = fs::read_to_string(&file)?;
+        let ours: Vec<String> = theirs.lines().map(|line| moved(line, &plan.keda_namespace)).collect();
+        fs::write(&file, ours.join("\n"))?;
+    }
     fs::write(objects.join("keda.json"), serde_json::to_vec_pretty(&keda_objects(plan)?)?)?;
     Ok(())
+}
+
+/// A line of KEDA's manifests, with `namespace` in the place of theirs.
+fn moved(line: &str, namespace: &str) -> String {
+    match line.strip_suffix("namespace: keda") {
+        Some(indent) => format!("{indent}namespace: {namespace}"),
+        None => line.to_owned(),
+    }
 }
 
 /// Creates the CRDs in these folders of the bed and waits until they are served.
@@ -66,6 +81,7 @@ fn apply(plan: &Plan, files: &[String]) -> Result<()> {
 }
 
 fn keda_objects(plan: &Plan) -> Result<Value> {
+    let namespace = &plan.keda_namespace;
     let bundle = STANDARD.encode(fs::read(plan.path("pki/ca.crt"))?);
     let mut webhooks: Value = serde_yaml::from_slice(&fs::read(plan.keda.join("config/webhooks/validation_webhooks.yaml"))?)?;
     for webhook in webhooks
@@ -85,12 +101,12 @@ fn keda_objects(plan: &Plan) -> Result<Value> {
         *config = json!({"url": format!("https://localhost:{KEDA_WEBHOOKS_PORT}{path}"), "caBundle": bundle});
     }
     Ok(json!({"apiVersion": "v1", "kind": "List", "items": [
-        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "keda"}},
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}},
         // ExternalName: without aggregator routing the API server dials the name itself, no kube-proxy is needed.
         {
             "apiVersion": "v1",
             "kind": "Service",
-            "metadata": {"name": "keda-metrics-apiserver", "namespace": "keda"},
+            "metadata": {"name": "keda-metrics-apiserver", "namespace": namespace},
             "spec": {"type": "ExternalName", "externalName": "localhost"},
         },
         {
@@ -98,7 +114,7 @@ fn keda_objects(plan: &Plan) -> Result<Value> {
             "kind": "APIService",
             "metadata": {"name": "v1beta1.external.metrics.k8s.io"},
             "spec": {
-                "service": {"name": "keda-metrics-apiserver", "namespace": "keda", "port": KEDA_ADAPTER_PORT},
+                "service": {"name": "keda-metrics-apiserver", "namespace": namespace, "port": KEDA_ADAPTER_PORT},
                 "caBundle": bundle,
                 "group": "external.metrics.k8s.io",
                 "version": "v1beta1",

@@ -11,7 +11,7 @@ use rcgen::{
 };
 
 use super::node;
-use super::plan::Plan;
+use super::plan::{KEDA_NAMESPACES, Plan};
 
 use ExtendedKeyUsagePurpose::{ClientAuth, ServerAuth};
 
@@ -28,13 +28,7 @@ const API_SERVER_NAMES: [&str; 9] = [
     node::API_SERVER_CLUSTER_IP,
     node::ADDRESS,
 ];
-const KEDA_NAMES: [&str; 5] = [
-    "localhost",
-    "keda-operator.keda.svc",
-    "keda-metrics-apiserver.keda.svc",
-    "keda-admission-webhooks.keda.svc",
-    "127.0.0.1",
-];
+const KEDA_SERVICES: [&str; 3] = ["keda-operator", "keda-metrics-apiserver", "keda-admission-webhooks"];
 
 /// Organisations (groups, for a client of the API server) and common name (its user).
 struct Subject<'a> {
@@ -80,7 +74,19 @@ pub(crate) fn write(plan: &Plan) -> Result<()> {
     for (file, subject) in users() {
         leaf(&dir, file, &ca, &subject, &[], &[ClientAuth])?;
     }
-    leaf(&keda_dir, "tls", &ca, &server("keda"), &KEDA_NAMES, &[ServerAuth, ClientAuth])?;
+    let mut keda_names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
+    for namespace in KEDA_NAMESPACES {
+        let user = keda_user(namespace);
+        let groups = ["system:serviceaccounts", &format!("system:serviceaccounts:{namespace}")];
+        let subject = Subject {
+            organisations: &groups,
+            name: &format!("system:serviceaccount:{namespace}:keda-operator"),
+        };
+        leaf(&dir, &user, &ca, &subject, &[], &[ClientAuth])?;
+        keda_names.extend(KEDA_SERVICES.map(|service| format!("{service}.{namespace}.svc")));
+    }
+    let keda_names: Vec<&str> = keda_names.iter().map(String::as_str).collect();
+    leaf(&keda_dir, "tls", &ca, &server("keda"), &keda_names, &[ServerAuth, ClientAuth])?;
     fs::copy(dir.join("ca.crt"), keda_dir.join("ca.crt"))?;
 
     let front_proxy = authority(&dir, "front-proxy-ca")?;
@@ -99,17 +105,20 @@ pub(crate) fn write(plan: &Plan) -> Result<()> {
     Ok(())
 }
 
-/// Every user that gets a kubeconfig. KEDA is its ServiceAccount, so that its real RBAC applies.
-fn users() -> [(&'static str, Subject<'static>); 8] {
+/// What KEDA in this namespace is called below `pki` and `kubeconfig`. It is its ServiceAccount, so that its real RBAC applies.
+pub(crate) fn keda_user(namespace: &str) -> String {
+    if namespace == "keda" {
+        return "keda".to_owned();
+    }
+    format!("keda-in-{namespace}")
+}
+
+/// Every user that gets a kubeconfig, but for KEDA.
+fn users() -> [(&'static str, Subject<'static>); 7] {
     let user = |file, organisations, name| (file, Subject { organisations, name });
     [
         user("admin", &["system:masters"], "admin"),
         user("kcm", &[], "system:kube-controller-manager"),
-        user(
-            "keda",
-            &["system:serviceaccounts", "system:serviceaccounts:keda"],
-            "system:serviceaccount:keda:keda-operator",
-        ),
         user("kaito", &["system:masters"], "kaito"),
         // The API server towards the kubelet: logs, exec, port-forward.
         user("kubelet-client", &["system:masters"], "kube-apiserver-kubelet-client"),
@@ -120,8 +129,9 @@ fn users() -> [(&'static str, Subject<'static>); 8] {
 }
 
 /// File names below `pki` of the users that get a kubeconfig.
-pub(crate) fn user_names() -> impl Iterator<Item = &'static str> {
-    users().into_iter().map(|(file, _)| file)
+pub(crate) fn user_names() -> impl Iterator<Item = String> {
+    let others = users().into_iter().map(|(file, _)| file.to_owned());
+    others.chain(KEDA_NAMESPACES.into_iter().map(keda_user))
 }
 
 fn authority(dir: &Path, name: &str) -> Result<Issuer> {

@@ -38,11 +38,8 @@ pub(crate) struct Options {
     /// Leave a part out (may be repeated or comma-separated)
     #[arg(long, value_enum, value_delimiter = ',')]
     pub(crate) without: Vec<Part>,
-    /// Add a real node: kubelet, containerd, scheduler, kube-proxy and DNS. Pods run; the stand-in for them does not
-    #[arg(long)]
-    pub(crate) node: bool,
-    /// Image archives (*.tar) of the three programs for the node; without them, images of the debug builds are made
-    #[arg(long, value_name = "DIR", requires = "node")]
+    /// Image archives (*.tar) of the three programs, for a bed with a node; without them, images of the debug builds are made
+    #[arg(long, value_name = "DIR")]
     pub(crate) images: Option<PathBuf>,
     /// How often the HPA controller looks at every HPA
     #[arg(long, default_value = "2s", value_name = "DURATION")]
@@ -56,15 +53,15 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// These options as arguments, for the bed called `name` among several, which starts without these parts too, and with
-    /// an audit log in any case if its tests read it.
-    pub(crate) fn arguments(&self, name: &str, without: &[Part], audited: bool) -> Vec<OsString> {
+    /// These options as arguments, for the bed called `name` among several, which starts without these parts too, with
+    /// an audit log in any case if its tests read it, and perhaps with a node.
+    pub(crate) fn arguments(&self, name: &str, without: &[Part], audited: bool, node: bool) -> Vec<OsString> {
         let mut arguments: Vec<OsString> = vec!["--hpa-sync-period".into(), self.hpa_sync_period.clone().into()];
-        if self.node {
+        if node {
             arguments.push("--node".into());
-        }
-        if let Some(folder) = &self.images {
-            arguments.extend(["--images".into(), folder.into()]);
+            if let Some(folder) = &self.images {
+                arguments.extend(["--images".into(), folder.into()]);
+            }
         }
         for part in self.without.iter().chain(without) {
             let value = part.to_possible_value().map(|value| value.get_name().to_owned());
@@ -101,10 +98,15 @@ pub(crate) struct Plan {
     pub(crate) kaito: PathBuf,
     without: BTreeSet<Part>,
     pub(crate) node: Option<Node>,
+    /// Where KEDA is, or is to be when it is started.
+    pub(crate) keda_namespace: String,
     pub(crate) hpa_sync_period: String,
     pub(crate) audit_log: Option<PathBuf>,
     pub(crate) keep_logs: Option<PathBuf>,
 }
+
+/// Where KEDA can be: its usual place, and those of KAITO's documents and of managed add-ons.
+pub(crate) const KEDA_NAMESPACES: [&str; 3] = ["keda", "kaito-workspace", "kube-system"];
 
 impl Plan {
     pub(crate) fn new(options: &Options, programs: Programs, fleet: Option<PathBuf>, node: Option<Node>) -> Result<Self> {
@@ -131,6 +133,7 @@ impl Plan {
             kaito: programs.kaito,
             without,
             node,
+            keda_namespace: KEDA_NAMESPACES[0].to_owned(),
             hpa_sync_period: options.hpa_sync_period.clone(),
             audit_log,
             keep_logs,

@@ -37,7 +37,7 @@ pub(crate) fn write_scripts(plan: &Plan) -> Result<()> {
 fn command_line(plan: &Plan, component: &Component) -> Result<String> {
     let file = |folder: &str, kind: &str| quoted(&plan.path(format!("{folder}/{}.{kind}", component.name)).display().to_string());
     let mut text = format!("#!/bin/sh\necho $$ > {}\n", file("run", "pid"));
-    for (name, value) in component.environment {
+    for (name, value) in &component.environment {
         text += &format!("export {name}={}\n", quoted(value));
     }
     text += &format!("exec {}", quoted(&plan.program(component.name)?.display().to_string()));

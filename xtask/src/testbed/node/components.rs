@@ -23,7 +23,7 @@ fn component(name: &'static str, arguments: Vec<String>, ready: Probe) -> Compon
     Component {
         name,
         arguments,
-        environment: &[],
+        environment: Vec::new(),
         ready,
     }
 }

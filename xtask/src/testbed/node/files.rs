@@ -116,7 +116,7 @@ fn corefile(plan: &Plan) -> String {
   errors
   health 127.0.0.1:8091
   ready {}
-  kubernetes cluster.local in-addr.arpa ip6.arpa {{
+  kubernetes cluster.local cluster.example in-addr.arpa ip6.arpa {{
     kubeconfig {} testbed
     pods insecure
     ttl 5

@@ -105,9 +105,10 @@ fn kaito_base() -> Result<Image> {
     Ok(image(KAITO_BASE, entries, &["/usr/bin/python3"], None))
 }
 
+/// As its Dockerfile has it, the base apart.
 fn program_image(program: &str) -> Result<Image> {
     let binary = workspace::target().join("debug").join(program);
-    let mut entries = with_libraries(&format!("usr/local/bin/{program}"), &binary)?;
+    let mut entries = with_libraries(program, &binary)?;
     entries.extend([
         Entry::Text {
             path: "etc/passwd",
@@ -121,7 +122,7 @@ fn program_image(program: &str) -> Result<Image> {
     Ok(image(
         &program_name(program),
         entries,
-        &[&format!("/usr/local/bin/{program}")],
+        &[&format!("/{program}")],
         Some(USER),
     ))
 }
