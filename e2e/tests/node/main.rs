@@ -22,12 +22,16 @@ const SOON: Duration = Duration::from_secs(120);
 
 #[tokio::test]
 async fn the_quick_start_closes_its_loop_with_the_programs_as_pods() -> Result<()> {
-    let release = Release::installed(&[]).await?;
+    let release = Release::installed(&["scaler.explain.enabled=true"]).await?;
     eprintln!("{}", release.test().await?);
     pods::quick_start().await?;
+    let status = pods::exec("certmgr", &["/certmgr", "status"]).await?;
+    ensure!(status.contains("phase      stable"), "{status}");
     // The documented threshold is 10; the HPA waits a minute before it goes up.
     pods::set_waiting(58).await?;
     pods::replicas(2, Duration::from_secs(240)).await?;
+    let explained = pods::exec("scaler", &["/scaler", "explain", "default/phi-4-mini"]).await?;
+    ensure!(explained.contains("spec.replicas went from 1 to 2"), "{explained}");
     pods::set_waiting(0).await?;
     pods::delete_quick_start().await
 }
@@ -164,7 +168,7 @@ async fn one_scaler_out_of_memory_is_killed_and_the_other_answers_on() -> Result
 }
 
 #[tokio::test]
-async fn kaitos_install_sequences_and_a_managed_keda_each_close_the_loop() -> Result<()> {
+async fn kaitos_install_sequences_a_managed_keda_and_plain_manifests_each_close_the_loop() -> Result<()> {
     sequences::all().await
 }
 

@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::release::NAMESPACE;
+use crate::release::{NAMESPACE, deployment};
 use crate::shell::{kubectl, kubectl_with};
 
 const DOCUMENT: &str = include_str!("../../fixtures/kaito/kaito_inferenceset_phi_4_mini.yaml");
@@ -93,6 +93,12 @@ pub(crate) async fn set_waiting(requests: u32) -> Result<()> {
         ensure!(answer.starts_with("HTTP/1.1 204"), "{address} said {answer:?}");
     }
     Ok(())
+}
+
+/// What a command in a program's pod prints.
+pub(crate) async fn exec(program: &str, command: &[&str]) -> Result<String> {
+    let deployment = deployment(program);
+    kubectl(&[&["exec", "-n", NAMESPACE, &deployment, "--"], command].concat()).await
 }
 
 /// How often the kubelet restarted a program's only container.

@@ -1,15 +1,16 @@
-//! The README's ways to install, each on a cluster that has nothing of ours, with KEDA where each of them wants it: from
-//! `helm install` to a metric that KEDA reads, and back with the README's way to uninstall.
+//! The README's ways to install, each on a cluster that has nothing of ours, with KEDA where each of them wants it: up to a
+//! metric that KEDA reads, and back with the README's way to uninstall.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use keda_kaito_e2e::bed::{Look, eventually};
+use keda_kaito_e2e::chart::root;
 use tokio::process::Command;
 
 use crate::pods;
-use crate::release::{self, CREDENTIALS, chart, restrict};
+use crate::release::{self, CREDENTIALS, chart, deployment, restrict};
 use crate::shell::{LIMIT, helm, kubectl};
 
 const NAME: &str = "keda-kaito-scaler";
@@ -21,27 +22,39 @@ const SOON: Duration = Duration::from_secs(60);
 
 struct Sequence {
     keda: &'static str,
-    set: &'static [&'static str],
+    how: How,
     /// Requests that wait, so that no value is one from before.
     waiting: u32,
 }
 
-/// The last one leaves KEDA where the bed had it.
-const SEQUENCES: [Sequence; 3] = [
+enum How {
+    /// Beside KAITO, with these values.
+    Helm(&'static [&'static str]),
+    /// `deploy/manifests`, beside KEDA.
+    Manifests,
+}
+
+/// The last ones leave KEDA where the bed had it.
+const SEQUENCES: [Sequence; 4] = [
     Sequence {
         keda: "kube-system",
-        set: &["workingNamespace=kube-system", "clusterDomain=cluster.example"],
+        how: How::Helm(&["workingNamespace=kube-system", "clusterDomain=cluster.example"]),
         waiting: 2,
     },
     Sequence {
         keda: BESIDE_KAITO,
-        set: &["workingNamespace=kaito-workspace"],
+        how: How::Helm(&["workingNamespace=kaito-workspace"]),
         waiting: 3,
     },
     Sequence {
         keda: "keda",
-        set: &["workingNamespace=keda"],
+        how: How::Helm(&["workingNamespace=keda"]),
         waiting: 4,
+    },
+    Sequence {
+        keda: "keda",
+        how: How::Manifests,
+        waiting: 5,
     },
 ];
 
@@ -52,13 +65,17 @@ pub(crate) async fn all() -> Result<()> {
     pods::apply().await?;
     let mut at = "keda";
     for sequence in &SEQUENCES {
-        move_keda(at, sequence.keda).await?;
-        at = sequence.keda;
+        let begun = Instant::now();
+        if at != sequence.keda {
+            move_keda(at, sequence.keda).await?;
+            at = sequence.keda;
+        }
         let outcome = sequence.run().await;
         // Whatever became of it, the next one, and other tests, find nothing of it.
         let removed = sequence.remove().await;
         outcome.with_context(|| format!("with KEDA in {at}"))?;
         removed.with_context(|| format!("uninstalling with KEDA in {at}"))?;
+        eprintln!("node: installed and removed with KEDA in {at} in {:.1?}", begun.elapsed());
     }
     Ok(())
 }
@@ -67,17 +84,32 @@ impl Sequence {
     async fn run(&self) -> Result<()> {
         pods::replicas(1, MODEL_WITHIN).await?;
         pods::set_waiting(self.waiting).await?;
+        match self.how {
+            How::Helm(values) => self.install(values).await?,
+            How::Manifests => {
+                kubectl(&["apply", "-f", &manifests()]).await?;
+                for program in ["scaler", "certmgr", "provisioner"] {
+                    let rollout = ["rollout", "status", &deployment(program), "-n", self.keda, "--timeout=120s"];
+                    kubectl(&rollout).await?;
+                }
+            }
+        }
+        pods::scaled_object().await?;
+        pods::metric(f64::from(self.waiting), SOON).await
+    }
+
+    async fn install(&self, values: &[&str]) -> Result<()> {
         let chart = chart().display().to_string();
         let mut install = vec!["install", NAME, &chart, "--namespace", BESIDE_KAITO, "--wait", "--timeout=120s"];
-        for value in self.set {
+        for value in values {
             install.extend(["--set", value]);
         }
         let notes = helm(&install).await?;
         ensure!(notes.contains(&format!("KEDA to be in namespace {}", self.keda)), "{notes}");
         ensure!(!notes.contains("WARNING"), "{notes}");
-        helm(&["test", NAME, "--namespace", BESIDE_KAITO, "--timeout=120s"]).await?;
-        pods::scaled_object().await?;
-        pods::metric(f64::from(self.waiting), SOON).await
+        helm(&["test", NAME, "--namespace", BESIDE_KAITO, "--timeout=120s"])
+            .await
+            .map(drop)
     }
 
     /// As the README says it.
@@ -89,12 +121,19 @@ impl Sequence {
             Ok(Look::when(left.trim().is_empty(), left))
         })
         .await?;
-        helm(&["uninstall", NAME, "--namespace", BESIDE_KAITO]).await?;
+        match self.how {
+            How::Helm(_) => helm(&["uninstall", NAME, "--namespace", BESIDE_KAITO]).await?,
+            How::Manifests => kubectl(&["delete", "-f", &manifests()]).await?,
+        };
         kubectl(&["delete", "clustertriggerauthentication", "keda-kaito-scaler-creds"]).await?;
         let mut delete = vec!["--namespace", self.keda, "delete", "secret"];
         delete.extend(CREDENTIALS);
         kubectl(&delete).await.map(drop)
     }
+}
+
+fn manifests() -> String {
+    root().join("deploy/manifests").display().to_string()
 }
 
 /// Ends KEDA's programs, and starts them with the rights, objects and settings of their own manifests for that namespace.
