@@ -89,8 +89,11 @@ impl Sequence {
             How::Manifests => {
                 kubectl(&["apply", "-f", &manifests()]).await?;
                 for program in ["scaler", "certmgr", "provisioner"] {
-                    let rollout = ["rollout", "status", &deployment(program), "-n", self.keda, "--timeout=120s"];
-                    kubectl(&rollout).await?;
+                    eventually(SOON, "a program is ready", async || {
+                        let ready = crate::ready(&deployment(program)).await?;
+                        Ok(Look::when(ready == "1", format!("{program}: {ready:?} are ready")))
+                    })
+                    .await?;
                 }
             }
         }
