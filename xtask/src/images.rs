@@ -57,7 +57,10 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         !options.stand_ins || builder == Builder::Buildah,
         "--stand-ins mounts this machine's folders, which only buildah does"
     );
-    let folder = options.archives.clone().unwrap_or_else(|| workspace::target().join("images/measured"));
+    let folder = options
+        .archives
+        .clone()
+        .unwrap_or_else(|| workspace::target().join("images/measured"));
     fs::create_dir_all(&folder)?;
     let local = options.stand_ins.then(stand_ins::prepare).transpose()?;
     let revision = revision();

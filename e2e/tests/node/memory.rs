@@ -25,10 +25,7 @@ use crate::shell::kubectl;
 use crate::{SCALER_PODS, SOON};
 
 /// Enough for a start, for scrapes and for KEDA's calls.
-const LITTLE: [&str; 2] = [
-    "scaler.resources.limits.memory=32Mi",
-    "scaler.resources.requests.memory=32Mi",
-];
+const LITTLE: [&str; 2] = ["scaler.resources.limits.memory=32Mi", "scaler.resources.requests.memory=32Mi"];
 /// Together they would keep some 60 MB.
 const CONNECTIONS: usize = 64;
 const CALLS: usize = 16;

@@ -103,7 +103,15 @@ impl Sequence {
 
     async fn install(&self, values: &[&str]) -> Result<()> {
         let chart = chart().display().to_string();
-        let mut install = vec!["install", NAME, &chart, "--namespace", BESIDE_KAITO, "--wait", "--timeout=120s"];
+        let mut install = vec![
+            "install",
+            NAME,
+            &chart,
+            "--namespace",
+            BESIDE_KAITO,
+            "--wait",
+            "--timeout=120s",
+        ];
         for value in values {
             install.extend(["--set", value]);
         }

@@ -95,7 +95,10 @@ mod tests {
         let file = std::env::temp_dir().join(format!("xtask-size-{}.tar", std::process::id()));
         let image = Image {
             name: "x/y:1".to_owned(),
-            entries: vec![Entry::Text { path: "etc/file", text: "text" }],
+            entries: vec![Entry::Text {
+                path: "etc/file",
+                text: "text",
+            }],
             entrypoint: Vec::new(),
             user: None,
             labels: Vec::new(),

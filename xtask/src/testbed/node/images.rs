@@ -119,12 +119,7 @@ fn program_image(program: &str) -> Result<Image> {
             mode: 0o1777,
         },
     ]);
-    Ok(image(
-        &program_name(program),
-        entries,
-        &[&format!("/{program}")],
-        Some(USER),
-    ))
+    Ok(image(&program_name(program), entries, &[&format!("/{program}")], Some(USER)))
 }
 
 /// The reference the chart uses unless told otherwise.
