@@ -2,7 +2,7 @@
 //! metric that KEDA reads, and back with the README's way to uninstall.
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use keda_kaito_e2e::bed::{Look, eventually};
@@ -65,7 +65,6 @@ pub(crate) async fn all() -> Result<()> {
     pods::apply().await?;
     let mut at = "keda";
     for sequence in &SEQUENCES {
-        let begun = Instant::now();
         if at != sequence.keda {
             move_keda(at, sequence.keda).await?;
             at = sequence.keda;
@@ -75,7 +74,6 @@ pub(crate) async fn all() -> Result<()> {
         let removed = sequence.remove().await;
         outcome.with_context(|| format!("with KEDA in {at}"))?;
         removed.with_context(|| format!("uninstalling with KEDA in {at}"))?;
-        eprintln!("node: installed and removed with KEDA in {at} in {:.1?}", begun.elapsed());
     }
     Ok(())
 }
