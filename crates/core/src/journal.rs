@@ -51,6 +51,13 @@ pub struct Journal {
     timeline: Timeline,
 }
 
+impl Limits {
+    /// Bytes of the decisions.
+    fn room(self) -> usize {
+        self.bytes - self.bytes / 2
+    }
+}
+
 impl Journal {
     /// An empty one; the next decision's id follows `before`.
     pub fn new(before: DecisionId) -> Self {
@@ -84,7 +91,8 @@ impl Journal {
             return self.latest;
         }
         if !like {
-            self.push(Entry::new(self.latest, input, record, MAX_REPLICAS), limits);
+            let spare = self.spare(limits);
+            self.push(Entry::reusing(spare, self.latest, input, record, MAX_REPLICAS), limits);
         }
         if let Some((last, _)) = self.entries.back_mut() {
             if like {
@@ -112,7 +120,7 @@ impl Journal {
     }
 
     /// Oldest first.
-    pub fn points(&self) -> impl Iterator<Item = &Point> {
+    pub fn points(&self) -> impl Iterator<Item = Point> {
         self.timeline.points()
     }
 
@@ -126,15 +134,30 @@ impl Journal {
         self.bytes + self.timeline.bytes()
     }
 
+    /// Forgets the oldest entry where one more like the latest is too many. Returns its replicas.
+    fn spare(&mut self, limits: Limits) -> Box<[Part]> {
+        let more = self.entries.back().map_or(0, |(_, bytes)| *bytes);
+        if self.entries.len() < limits.entries && self.bytes + more <= limits.room() {
+            return Box::default();
+        }
+        self.forget_one().map(|entry| entry.replicas).unwrap_or_default()
+    }
+
+    fn forget_one(&mut self) -> Option<Box<Entry>> {
+        let (entry, bytes) = self.entries.pop_front()?;
+        self.bytes -= bytes;
+        Some(entry)
+    }
+
     /// Adds an entry, forgetting the oldest for it.
     fn push(&mut self, mut entry: Entry, limits: Limits) {
-        let room = limits.bytes - limits.bytes / 2;
+        let room = limits.room();
         if entry.bytes() > room {
             entry.forget_replicas();
         }
         let bytes = entry.bytes();
         while !self.entries.is_empty() && (self.entries.len() >= limits.entries || self.bytes + bytes > room) {
-            self.bytes -= self.entries.pop_front().map_or(0, |(_, bytes)| bytes);
+            self.forget_one();
         }
         self.bytes += bytes;
         self.entries.push_back((Box::new(entry), bytes));

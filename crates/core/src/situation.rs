@@ -158,27 +158,28 @@ pub(crate) fn metrics_of(trigger: &Aggregation) -> Vec<(&str, MetricKind)> {
     }
 }
 
-/// What has to be scraped of every replica so that `trigger` can be answered.
-pub fn wanted(trigger: &Aggregation) -> Vec<Wanted> {
-    let window_of = |metric: &str, kind| match trigger {
+/// The same with the window each is taken over, zero for gauges; of a metric named twice the first one's.
+pub(crate) fn asked(trigger: &Aggregation) -> impl Iterator<Item = (&str, MetricKind, Duration)> {
+    let window_of = move |metric: &str, kind| match trigger {
         Aggregation::WindowedAvg { window, .. } => *window,
         Aggregation::DesiredReplicas(request) => {
             let is_it = |rule: &&MetricRule| rule.name == metric && rule.kind == kind;
-            request
-                .policy
-                .metrics
-                .iter()
-                .find(is_it)
-                .map_or(Duration::ZERO, |rule| rule.window)
+            let rule = request.policy.metrics.iter().find(is_it);
+            rule.map_or(Duration::ZERO, |rule| rule.window)
         }
         Aggregation::Sum { .. } | Aggregation::ServiceAvg { .. } | Aggregation::Gate { .. } => Duration::ZERO,
     };
-    let mut wanted: Vec<_> = metrics_of(trigger)
-        .into_iter()
-        .map(|(metric, kind)| Wanted {
+    let metrics = metrics_of(trigger).into_iter();
+    metrics.map(move |(metric, kind)| (metric, kind, window_of(metric, kind)))
+}
+
+/// What has to be scraped of every replica so that `trigger` can be answered.
+pub fn wanted(trigger: &Aggregation) -> Vec<Wanted> {
+    let mut wanted: Vec<_> = asked(trigger)
+        .map(|(metric, kind, window)| Wanted {
             metric: metric.to_owned(),
             kind,
-            window: window_of(metric, kind),
+            window,
         })
         .collect();
     // Idleness is known by these two, whatever the metrics are.

@@ -7,6 +7,7 @@ use crate::fleet::ReplicaView;
 use crate::history::Lean;
 use crate::moment::Moment;
 use crate::record::{Answer, Clamp, DecisionId, DecisionInput, DecisionRecord, MetricRecord, ReplicaRecord, WarningReason};
+use crate::situation::asked;
 use crate::verdict::direction;
 
 /// Replicas kept with a decision; of larger fleets the first ones by name.
@@ -75,8 +76,22 @@ pub struct Move<T = Moment> {
 impl Entry {
     /// A decision made for the first time, with at most `most` replicas.
     pub fn new(id: DecisionId, input: &DecisionInput<'_>, record: &DecisionRecord, most: usize) -> Self {
+        Self::reusing(Box::default(), id, input, record, most)
+    }
+
+    /// The same, in the memory of the replicas of another that is forgotten: much the same ones as a rule.
+    pub(super) fn reusing(
+        spare: Box<[Part]>,
+        id: DecisionId,
+        input: &DecisionInput<'_>,
+        record: &DecisionRecord,
+        most: usize,
+    ) -> Self {
         let scale = &input.scale;
-        let part = |(view, known): (&ReplicaView<'_>, &ReplicaRecord)| Part::of(input, view, known.class);
+        let mut spare = spare.into_iter();
+        let asked: Vec<_> = asked(&input.trigger).collect();
+        let part =
+            |(view, known): (&ReplicaView<'_>, &ReplicaRecord)| Part::of(spare.next(), view, known.class, &asked, input.now);
         let replicas = input.replicas.iter().zip(&record.replicas).take(most);
         Self {
             id,

@@ -1,12 +1,12 @@
 //! One replica's part in a decision: its state, how old what is known of it is, and its own values.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::fleet::{Class, ReplicaView};
 use crate::moment::Moment;
 use crate::policy::MetricKind;
-use crate::record::{DecisionInput, wanted};
-use crate::situation::metrics_of;
 
 /// See the module.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -25,6 +25,9 @@ pub struct Part {
     pub values: Box<[Option<f64>]>,
 }
 
+/// A metric, and the window it is taken over.
+pub(super) type Asked<'a> = (&'a str, MetricKind, Duration);
+
 /// What a replica counts as; see [`Class`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -39,36 +42,49 @@ pub enum State {
 }
 
 impl Part {
-    /// A replica as the decision over `input` saw it.
-    pub fn of(input: &DecisionInput<'_>, view: &ReplicaView<'_>, class: Class) -> Self {
-        let seconds = |since: Moment| input.now.since(since).as_secs_f32();
+    /// A replica as a decision of `now` saw it, with its values of what was `asked`. What `spare` holds on the heap is used again
+    /// where it fits.
+    pub(super) fn of(spare: Option<Self>, view: &ReplicaView<'_>, class: Class, asked: &[Asked<'_>], now: Moment) -> Self {
+        let seconds = |since: Moment| now.since(since).as_secs_f32();
         let since = match class {
             Class::Silent { since } | Class::Pending { since, .. } | Class::Lost { since } => Some(since),
             Class::Serving => view.ready_since,
             Class::Leaving { .. } => None,
         };
-        let value = |(metric, kind): (&str, MetricKind)| match kind {
+        let value = |&(metric, kind, window): &Asked<'_>| match kind {
             MetricKind::Gauge => view.series.gauge(metric),
             MetricKind::Histogram => {
-                let all = wanted(&input.trigger);
-                let window = all.iter().find(|one| one.metric == metric && one.kind == kind)?.window;
-                let begin = input.now.minus(window);
+                let begin = now.minus(window);
                 let delta = view.series.delta(metric, begin, begin)?;
                 (delta.count > 0.0).then(|| delta.sum / delta.count)
             }
         };
+        let (workspace, values) = spare.map(|spare| (spare.workspace, spare.values)).unwrap_or_default();
         Self {
-            workspace: view.workspace.as_ref().into(),
+            workspace: Some(workspace)
+                .filter(|name| **name == *view.workspace)
+                .unwrap_or_else(|| view.workspace.as_ref().into()),
             state: State::of(class),
             state_seconds: since.map(seconds),
             sample_seconds: view.series.answered().map(seconds),
-            values: metrics_of(&input.trigger).into_iter().map(value).collect(),
+            values: if values.len() == asked.len() {
+                refilled(values, asked.iter().map(value))
+            } else {
+                asked.iter().map(value).collect()
+            },
         }
     }
 
     pub(super) fn bytes(&self) -> usize {
         size_of::<Self>() + self.workspace.len() + size_of_val(&*self.values)
     }
+}
+
+fn refilled<T>(mut places: Box<[T]>, with: impl Iterator<Item = T>) -> Box<[T]> {
+    for (place, value) in places.iter_mut().zip(with) {
+        *place = value;
+    }
+    places
 }
 
 impl State {

@@ -180,6 +180,25 @@ fn fleet_too_large_for_its_share_is_kept_without_its_replicas() {
 }
 
 #[test]
+fn decision_in_the_memory_of_a_forgotten_one_shows_nothing_of_it() {
+    let fleets = [
+        settled(30.0, 3),
+        one(4.0),
+        settled(6.0, 2).pending(60),
+        settled(30.0, 5),
+        Bed::new(sum(10.0), 2),
+    ];
+    let mut desk = Desk::new();
+    desk.limits.entries = 1;
+    for (index, bed) in fleets.iter().chain(&fleets).enumerate() {
+        let record = decide(&bed.input);
+        let id = desk.journal.note(&bed.input, &record, Occasion::Round, desk.limits);
+        let fresh = Entry::new(id, &bed.input, &record, MAX_REPLICAS);
+        assert_eq!(desk.journal.entries().collect::<Vec<_>>(), [&fresh], "decision {index}");
+    }
+}
+
+#[test]
 fn a_wish_is_news_once_until_the_count_or_the_direction_changes() {
     let mut desk = Desk::new();
     let up = |spec| settled(30.0, spec);

@@ -40,83 +40,129 @@ pub struct Band {
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Timeline {
-    points: VecDeque<Point>,
-    /// Bytes of their bands.
-    bands: usize,
+    points: VecDeque<Kept>,
+}
+
+/// A point without anything of its own on the heap.
+#[derive(Clone, Debug)]
+struct Kept {
+    since: Moment,
+    until: Moment,
+    spec_replicas: u32,
+    status_replicas: u32,
+    desired: Option<u32>,
+    bands: Bands,
+}
+
+/// The first metrics of a decision; an end that is not known is not a number.
+#[derive(Clone, Copy, Debug)]
+struct Bands {
+    ends: [(f32, f32); MAX_BANDS],
+    count: usize,
 }
 
 impl Timeline {
     /// Takes in a round, forgetting the oldest beyond [`MAX_POINTS`] and `bytes`.
     pub(super) fn add(&mut self, input: &DecisionInput<'_>, record: &DecisionRecord, bytes: usize) {
-        let scale = &input.scale;
-        let bands = || record.metrics.iter().take(MAX_BANDS).map(Band::of);
+        let point = Kept::of(input, record);
         if let Some(last) = self.points.back_mut()
-            && (last.spec_replicas, last.status_replicas) == (scale.spec_replicas, scale.status_replicas)
-            && last.desired == record.desired
-            && last.bands.iter().copied().eq(bands())
+            && last.is_like(&point)
         {
             last.until = input.now;
             return;
         }
-        while self.points.len() >= MAX_POINTS {
-            self.forget_one();
+        let most = MAX_POINTS.min(bytes / size_of::<Kept>());
+        if most == 0 {
+            self.points = VecDeque::new();
+            return;
         }
-        let point = Point {
-            since: input.now,
-            until: input.now,
-            spec_replicas: scale.spec_replicas,
-            status_replicas: scale.status_replicas,
-            desired: record.desired,
-            bands: bands().collect(),
-        };
-        self.bands += size_of_val(&*point.bands);
+        while self.points.len() >= most {
+            self.points.pop_front();
+        }
+        if self.points.capacity() > most {
+            self.points.shrink_to(most);
+        }
+        if self.points.len() == self.points.capacity() {
+            let room = most - self.points.len();
+            self.points.reserve_exact(self.points.len().max(4).min(room));
+        }
         self.points.push_back(point);
-        if self.bytes() > bytes {
-            while self.used() > bytes && self.forget_one() {}
-            self.points.shrink_to_fit();
-        }
     }
 
-    pub(super) fn points(&self) -> impl Iterator<Item = &Point> {
-        self.points.iter()
+    pub(super) fn points(&self) -> impl Iterator<Item = Point> {
+        self.points.iter().map(Kept::point)
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.points.capacity() * size_of::<Point>() + self.bands
+        self.points.capacity() * size_of::<Kept>()
+    }
+}
+
+impl Kept {
+    fn of(input: &DecisionInput<'_>, record: &DecisionRecord) -> Self {
+        Self {
+            since: input.now,
+            until: input.now,
+            spec_replicas: input.scale.spec_replicas,
+            status_replicas: input.scale.status_replicas,
+            desired: record.desired,
+            bands: Bands::of(&record.metrics),
+        }
     }
 
-    fn used(&self) -> usize {
-        self.points.len() * size_of::<Point>() + self.bands
+    /// Whether it shows the same at another time.
+    fn is_like(&self, other: &Self) -> bool {
+        (self.spec_replicas, self.status_replicas, self.desired) == (other.spec_replicas, other.status_replicas, other.desired)
+            && self.bands.are_like(&other.bands)
     }
 
-    fn forget_one(&mut self) -> bool {
-        let oldest = self.points.pop_front();
-        self.bands -= oldest.as_ref().map_or(0, |point| size_of_val(&*point.bands));
-        oldest.is_some()
+    fn point(&self) -> Point {
+        let known = |end: f32| Some(end).filter(|end| !end.is_nan());
+        let band = |(low, high): &(f32, f32)| Band {
+            low: known(*low),
+            high: known(*high),
+        };
+        Point {
+            since: self.since,
+            until: self.until,
+            spec_replicas: self.spec_replicas,
+            status_replicas: self.status_replicas,
+            desired: self.desired,
+            bands: self.bands.ends.iter().take(self.bands.count).map(band).collect(),
+        }
+    }
+}
+
+impl Bands {
+    fn of(metrics: &[MetricRecord]) -> Self {
+        #[expect(clippy::cast_possible_truncation, reason = "a plot needs no more")]
+        let short = |end: Option<f64>| end.map_or(f32::NAN, |end| end as f32);
+        let mut ends = [(f32::NAN, f32::NAN); MAX_BANDS];
+        for (ends, metric) in ends.iter_mut().zip(metrics) {
+            *ends = (short(metric.low), short(metric.high));
+        }
+        Self {
+            ends,
+            count: metrics.len().min(MAX_BANDS),
+        }
+    }
+
+    fn are_like(&self, other: &Self) -> bool {
+        let bits = |(low, high): &(f32, f32)| (low.to_bits(), high.to_bits());
+        self.count == other.count && self.ends.iter().map(bits).eq(other.ends.iter().map(bits))
     }
 }
 
 impl Point {
     /// The same with times as others know them.
-    pub fn told<T>(&self, time: impl Fn(Moment) -> T) -> Point<T> {
+    pub fn told<T>(self, time: impl Fn(Moment) -> T) -> Point<T> {
         Point {
             since: time(self.since),
             until: time(self.until),
             spec_replicas: self.spec_replicas,
             status_replicas: self.status_replicas,
             desired: self.desired,
-            bands: self.bands.clone(),
-        }
-    }
-}
-
-impl Band {
-    fn of(record: &MetricRecord) -> Self {
-        #[expect(clippy::cast_possible_truncation, reason = "a plot needs no more")]
-        let short = |value: f64| value as f32;
-        Self {
-            low: record.low.map(short),
-            high: record.high.map(short),
+            bands: self.bands,
         }
     }
 }
