@@ -1,10 +1,9 @@
 //! What certmgr measures. Every label comes from a closed list, but for the replicas waited for.
 
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use keda_kaito_core::credentials::{Acknowledgements, Objects, Phase, Plan, Wait};
-use keda_kaito_runtime::metrics::SharedRegistry;
+use keda_kaito_runtime::metrics::{Known, SharedRegistry};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -20,10 +19,10 @@ type Label = [(&'static str, &'static str); 1];
 pub(crate) struct Metrics {
     phase: Family<Label, Gauge>,
     expiry: Family<Label, Gauge>,
-    missing: Gauge,
+    missing: Known,
     waited_for: Family<[(&'static str, String); 2], Gauge>,
-    replicas: Gauge,
-    skew: Gauge<f64, AtomicU64>,
+    replicas: Known,
+    skew: Known,
     repairs: Family<Label, Counter>,
     writes: Family<[(&'static str, &'static str); 2], Counter>,
     turns: Family<Label, Counter>,
@@ -55,7 +54,7 @@ impl Metrics {
             );
             registry.register(
                 "acknowledgements_missing",
-                "Scaler replicas that the next phase waits for",
+                "Scaler replicas that the next phase waits for; absent before the first look",
                 missing,
             );
             registry.register(
@@ -63,10 +62,14 @@ impl Metrics {
                 "1 for each scaler replica the next phase waits for, by what it lacks",
                 waited_for,
             );
-            registry.register("scaler_replicas", "Scaler replicas whose acknowledgement counts", replicas);
+            registry.register(
+                "scaler_replicas",
+                "Scaler replicas whose acknowledgement counts; absent before the first look",
+                replicas,
+            );
             registry.register_with_unit(
                 "clock_skew",
-                "How far our clock is ahead of the API server's",
+                "How far our clock is ahead of the API server's; absent while unknown",
                 Unit::Seconds,
                 skew,
             );
@@ -84,10 +87,10 @@ impl Metrics {
         Self {
             phase: Family::default(),
             expiry: Family::default(),
-            missing: Gauge::default(),
+            missing: Known::default(),
             waited_for: Family::default(),
-            replicas: Gauge::default(),
-            skew: Gauge::default(),
+            replicas: Known::default(),
+            skew: Known::default(),
             repairs: Family::default(),
             writes: Family::default(),
             turns: Family::default(),
@@ -127,12 +130,11 @@ impl Metrics {
                 self.waited_for.get_or_create(&labels).set(1);
             }
         }
-        self.missing.set(missing);
-        self.replicas
-            .set(i64::try_from(acknowledgements.replicas().len()).unwrap_or(i64::MAX));
+        self.missing.count(missing);
+        self.replicas.count(acknowledgements.replicas().len());
     }
 
-    pub(crate) fn skew(&self, seconds: f64) {
+    pub(crate) fn skew(&self, seconds: Option<f64>) {
         self.skew.set(seconds);
     }
 

@@ -44,8 +44,7 @@ impl Reconciler {
             let inspected = self.inspect(&snapshot).await?;
             let decided = plan(&inspected.objects, &snapshot.acknowledgements, &snapshot.clock, &self.config);
             self.metrics.observe(&inspected.objects, &snapshot.acknowledgements, &decided);
-            self.metrics
-                .skew(snapshot.clock.skew().map_or(f64::NAN, |skew| skew.as_secs_f64()));
+            self.metrics.skew(snapshot.clock.skew().map(|skew| skew.as_secs_f64()));
             let leads = leader.is_some_and(|leader| leader.remaining(Instant::now()) >= LEASE_LEFT);
             let (Some(step), true) = (&decided.step, leads) else {
                 return Ok(decided);

@@ -228,10 +228,14 @@ impl Controller {
             };
             state.running.spawn(work.instrument(span));
         }
-        let gauge = |count| i64::try_from(count).unwrap_or(i64::MAX);
-        self.reconciler.metrics.queued.set(gauge(state.queue.len()));
+        let queued = i64::try_from(state.queue.len()).unwrap_or(i64::MAX);
+        self.reconciler.metrics.queued.set(queued);
         // A Lease also ends without any news.
-        self.reconciler.metrics.scaler_replicas.set(gauge(state.serving.count(now)));
+        self.reconciler.metrics.scaler_replicas.count(state.serving.count(now));
+        match *self.leading.borrow() {
+            true => self.reconciler.metrics.provisioned.count(state.provisioned.len()),
+            false => self.reconciler.metrics.provisioned.set(None),
+        }
         let nothing_runs = state.running.is_empty();
         self.idle
             .send_if_modified(|idle| nothing_runs && !std::mem::replace(idle, true));
@@ -262,8 +266,6 @@ impl Controller {
         if state.cluster.inference_sets.get(key).is_none() {
             self.forget(state, key);
         }
-        let provisioned = i64::try_from(state.provisioned.len()).unwrap_or(i64::MAX);
-        self.reconciler.metrics.provisioned.set(provisioned);
     }
 
     fn failed(&self, state: &mut State, key: &Key, took: Duration, error: &Error, now: Instant) {

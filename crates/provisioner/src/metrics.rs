@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use keda_kaito_core::policy::complaint::{Complaint, Reason};
-use keda_kaito_runtime::metrics::SharedRegistry;
+use keda_kaito_runtime::metrics::{Known, SharedRegistry};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -23,9 +23,9 @@ pub struct Metrics {
     writes: Family<[(&'static str, &'static str); 2], Counter>,
     complaints: Complaints,
     pub(crate) queued: Gauge,
-    pub(crate) scaler_replicas: Gauge,
-    credential_epoch: Family<[(&'static str, &'static str); 0], Gauge>,
-    pub(crate) provisioned: Gauge,
+    pub(crate) scaler_replicas: Known,
+    credential_epoch: Known,
+    pub(crate) provisioned: Known,
     unaccepted: Counter,
     said: Arc<std::sync::Mutex<std::collections::HashMap<Key, Vec<Reason>>>>,
 }
@@ -40,9 +40,9 @@ impl Metrics {
             writes: Family::default(),
             complaints: Complaints::default(),
             queued: Gauge::default(),
-            scaler_replicas: Gauge::default(),
-            credential_epoch: Family::default(),
-            provisioned: Gauge::default(),
+            scaler_replicas: Known::default(),
+            credential_epoch: Known::default(),
+            provisioned: Known::default(),
             unaccepted: Counter::default(),
             said: Arc::default(),
         };
@@ -71,7 +71,7 @@ impl Metrics {
             );
             registry.register(
                 "scaler_replicas_serving",
-                "Scaler replicas whose Lease says they serve",
+                "Scaler replicas whose Lease says they serve; absent before the first complete list",
                 metrics.scaler_replicas.clone(),
             );
             registry.register(
@@ -81,7 +81,7 @@ impl Metrics {
             );
             registry.register(
                 "provisioned_inference_sets",
-                "InferenceSets that have a ScaledObject of ours",
+                "InferenceSets that have a ScaledObject of ours; absent where this process does not lead",
                 metrics.provisioned.clone(),
             );
             registry.register(
@@ -103,8 +103,8 @@ impl Metrics {
     }
 
     pub(crate) fn epoch_is(&self, epoch: u64) {
-        let gauge = self.credential_epoch.get_or_create(&[]);
-        gauge.set(i64::try_from(epoch).unwrap_or(i64::MAX));
+        #[expect(clippy::cast_precision_loss, reason = "one rotation a second reaches 2^52 in no one's life")]
+        self.credential_epoch.set(Some(epoch as f64));
     }
 
     pub(crate) fn not_accepted(&self) {
@@ -161,7 +161,7 @@ mod tests {
         assert_eq!(series(registry.encode().unwrap()), 0);
         metrics.epoch_is(3);
         let text = registry.encode().unwrap();
-        assert!(text.contains("keda_kaito_provisioner_credential_epoch{} 3"), "{text}");
+        assert!(text.contains("keda_kaito_provisioner_credential_epoch 3"), "{text}");
     }
 
     #[test]

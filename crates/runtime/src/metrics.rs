@@ -1,6 +1,7 @@
 //! The registry of a process's own metrics: shared registration, build info, start time, encoding, and what is registered
 //! as a table. It does not serve them; `admin` does.
 
+mod known;
 mod table;
 
 use std::fmt;
@@ -13,6 +14,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{self, Metric, Unit};
 
+pub use known::Known;
 pub use table::{Described, differences};
 
 /// The content type of [`SharedRegistry::encode`].

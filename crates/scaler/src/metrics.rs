@@ -4,11 +4,10 @@
 pub mod fleet;
 
 use std::cmp::Ordering;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use keda_kaito_core::record::Answer;
-use keda_kaito_runtime::metrics::{Registry, SharedRegistry};
+use keda_kaito_runtime::metrics::{Known, Registry, SharedRegistry};
 use keda_kaito_runtime::telemetry::SpanIds;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::exemplar::{CounterWithExemplar, HistogramWithExemplars};
@@ -41,13 +40,13 @@ pub struct Metrics {
     connections: By<1>,
     refusals: Counter,
     nudges: Counter,
-    generation: Gauge,
-    not_after: Gauge,
-    root_not_after: Gauge,
+    generation: Known,
+    not_after: Known,
+    root_not_after: Known,
     over_quota: Gauge,
     panics: By<1>,
     blind: Gauge,
-    clock_skew: Gauge<f64, AtomicU64>,
+    clock_skew: Known,
 }
 
 impl Metrics {
@@ -75,13 +74,13 @@ impl Metrics {
             connections: Family::default(),
             refusals: Counter::default(),
             nudges: Counter::default(),
-            generation: Gauge::default(),
-            not_after: Gauge::default(),
-            root_not_after: Gauge::default(),
+            generation: Known::default(),
+            not_after: Known::default(),
+            root_not_after: Known::default(),
             over_quota: Gauge::default(),
             panics: Family::default(),
             blind: Gauge::default(),
-            clock_skew: Gauge::default(),
+            clock_skew: Known::default(),
         }
     }
 
@@ -116,19 +115,19 @@ impl Metrics {
         registry.register("credentials_refused", help, self.refusals.clone());
         let help = "Calls answered Unavailable once, so that KEDA reads its new certificate before the old one is refused";
         registry.register("callers_nudged", help, self.nudges.clone());
-        let help = "Generation of the Secret that is served; 0 before the first";
+        let help = "Generation of the Secret that is served; absent before the first";
         registry.register("credentials_generation", help, self.generation.clone());
-        let help = "When the served certificate ends, as a Unix time";
+        let help = "When the served certificate ends, as a Unix time; absent before the first";
         registry.register_with_unit("certificate_not_after", help, Unit::Seconds, self.not_after.clone());
-        let help = "When the first of the trusted authorities ends, as a Unix time";
+        let help = "When the first of the trusted authorities ends, as a Unix time; absent before the first";
         registry.register_with_unit("authority_not_after", help, Unit::Seconds, self.root_not_after.clone());
-        let help = "How far our clock is ahead of the API server's";
+        let help = "How far our clock is ahead of the API server's; absent while unknown";
         registry.register_with_unit("clock_skew", help, Unit::Seconds, self.clock_skew.clone());
     }
 
     /// Shows how far our clock is ahead of the API server's, in seconds.
     pub fn clock_skew(&self, seconds: f64) {
-        self.clock_skew.set(seconds);
+        self.clock_skew.set(Some(seconds));
     }
 
     /// Counts one scrape.
@@ -178,9 +177,11 @@ impl Metrics {
 
     /// Shows what is served now.
     pub fn credentials(&self, credentials: &Credentials) {
-        self.generation.set(i64::try_from(credentials.generation).unwrap_or(i64::MAX));
-        self.not_after.set(credentials.not_after.as_second());
-        self.root_not_after.set(credentials.first_root_ends.as_second());
+        #[expect(clippy::cast_precision_loss, reason = "generations are Unix times or counts")]
+        self.generation.set(Some(credentials.generation as f64));
+        self.not_after.set(Some(credentials.not_after.as_duration().as_secs_f64()));
+        self.root_not_after
+            .set(Some(credentials.first_root_ends.as_duration().as_secs_f64()));
     }
 
     /// Counts one Secret that could not be used.
