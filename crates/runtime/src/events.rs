@@ -122,6 +122,18 @@ impl Recorder {
         );
     }
 
+    /// Counts notices about an object that were dropped before they could be published, because too many waited.
+    pub fn dropped(&self, notices: u32, namespace: &str, name: &str) {
+        let counter = self.inner.outcomes.get_or_create(&[("outcome", "dropped")]);
+        counter.inc_by(notices.into());
+        tracing::warn!(
+            namespace,
+            name,
+            notices,
+            "Events were dropped: too many waited to be published"
+        );
+    }
+
     async fn wait_for_turn(&self) {
         let due = {
             let mut pace = self.inner.pace.lock().unwrap_or_else(PoisonError::into_inner);

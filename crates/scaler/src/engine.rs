@@ -63,6 +63,8 @@ pub struct RoundReport {
     pub decisions: Vec<Decided>,
     /// What is worth an Event.
     pub news: Vec<News>,
+    /// How much more there was that waited for too long and is forgotten.
+    pub dropped: u32,
 }
 
 /// See the module.
@@ -230,27 +232,41 @@ impl Engine {
         let Some(state) = registry.get(key) else { return };
         let mut state = lock(&state);
         let decisions = state.end_round(registry.timing(), registry.unconfirmed(now).ok(), registry.clock().at(now));
-        let news = state.stories.iter_mut().flat_map(Story::take_news).collect();
         let Some(object) = state.object.clone() else { return };
+        // A full queue means that the reporter lags: what is news waits for the next round, the rest is said again then.
+        let room = self.config.reports.try_reserve().ok();
+        let (news, dropped) = match room {
+            Some(_) => taken_news(&mut state.stories),
+            None => Default::default(),
+        };
         drop(state);
         let round = self.traces.end(key);
         for decided in &decisions {
             let span = decision_span::note(&round, &key.namespace, &key.name, decided);
             self.config.metrics.decided(decided, object.spec_replicas, span);
         }
-        let report = RoundReport {
-            key: key.clone(),
-            object,
-            decisions,
-            news,
-        };
-        // A full queue means that the reporter lags; the next round says the same again, but for news, of which the API server
-        // could not have been told either.
-        let _queued = self.config.reports.try_send(report);
+        if let Some(room) = room {
+            room.send(RoundReport {
+                key: key.clone(),
+                object,
+                decisions,
+                news,
+                dropped,
+            });
+        }
         if self.quota.refuses(key) {
             self.dirty.insert(key.clone());
         }
     }
+}
+
+fn taken_news(stories: &mut [Story]) -> (Vec<News>, u32) {
+    let (mut news, mut dropped) = (Vec::new(), 0_u32);
+    for (more, lost) in stories.iter_mut().map(Story::take_news) {
+        news.extend(more);
+        dropped = dropped.saturating_add(lost);
+    }
+    (news, dropped)
 }
 
 /// Where in the interval an InferenceSet's rounds lie, 0 to 1.

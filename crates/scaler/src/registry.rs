@@ -196,30 +196,29 @@ impl Registry {
         of: impl FnOnce(&mut SetState, usize, Moment) -> Option<T>,
     ) -> Result<T, AnswerError> {
         let now = Instant::now();
-        let unconfirmed = self.unconfirmed(now)?;
+        let unconfirmed = self.unconfirmed(now);
         let key = SetKey::new(namespace, &request.inference_set_name);
-        let unknown = || AnswerError::TriggerUnknown {
-            namespace: namespace.to_owned(),
-            name: scaled_object.to_owned(),
+        let state = self.get(&key);
+        let mut state = state.as_deref().map(lock);
+        let trigger = state.as_ref().and_then(|state| state.trigger(scaled_object, request));
+        let (Some(state), Some(trigger)) = (&mut state, trigger) else {
+            unconfirmed?;
+            return Err(match state {
+                Some(state) if state.object.is_none() => AnswerError::NotFound(key),
+                Some(state) if state.too_many_triggers => AnswerError::TooManyTriggers(key),
+                _ => AnswerError::TriggerUnknown {
+                    namespace: namespace.to_owned(),
+                    name: scaled_object.to_owned(),
+                },
+            });
         };
-        let state = self.get(&key).ok_or_else(unknown)?;
-        let mut state = lock(&state);
-        if state.object.is_none() {
-            return Err(AnswerError::NotFound(key));
-        }
-        let left_out = || match state.too_many_triggers {
-            true => AnswerError::TooManyTriggers(key.clone()),
-            false => unknown(),
-        };
-        let trigger = state.trigger(scaled_object, request).ok_or_else(left_out)?;
-        let lasts = state.triggers.get(trigger).map(|trigger| trigger.facts.count_lasts());
         let moment = self.clock().at(now);
-        let answer = match lasts
-            .filter(|lasts| unconfirmed <= *lasts)
-            .map(|_| of(&mut state, trigger, moment))
-        {
-            None => Err(AnswerError::CountUnconfirmed(key, unconfirmed.as_secs())),
-            Some(answer) => answer.ok_or(AnswerError::TooManyEndpoints(key)),
+        let lasts = state.triggers.get(trigger).map(|trigger| trigger.facts.count_lasts());
+        let answer = match unconfirmed {
+            Err(error) => Err(error),
+            Ok(_) if state.object.is_none() => Err(AnswerError::NotFound(key)),
+            Ok(age) if lasts.is_none_or(|lasts| age > lasts) => Err(AnswerError::CountUnconfirmed(key, age.as_secs())),
+            Ok(_) => of(state, trigger, moment).ok_or(AnswerError::TooManyEndpoints(key)),
         };
         if let (Err(error), Some(story)) = (&answer, state.stories.get_mut(trigger)) {
             story.refused(moment, error.to_string());

@@ -39,6 +39,9 @@ impl Reporter {
                 let notice = notice(&report.key, &report.object.uid, &api_version, warning);
                 self.recorder.publish(notice).await;
             }
+            if report.dropped > 0 {
+                self.recorder.dropped(report.dropped, &report.key.namespace, &report.key.name);
+            }
             for news in &report.news {
                 let notice = news_notice(&report.key, &report.object.uid, &api_version, news);
                 self.recorder.publish(notice).await;

@@ -199,6 +199,21 @@ async fn watched_scaled_object_is_scraped_for_before_anybody_asks() {
 }
 
 #[tokio::test]
+async fn call_that_is_turned_away_is_the_last_one_told_all_the_same() {
+    let bed = Bed::start(10, MANY).await;
+    bed.until("the sum", &Ok(Answer::Value(10.0))).await;
+    bed.registry.set_blind(true);
+    assert_eq!(bed.answer(), Err(AnswerError::Blind));
+    let state = bed.registry.get(&SetKey::new("ns", "phi")).unwrap();
+    let state = lock(&state);
+    let call = state.stories[0].last_call.as_ref().unwrap();
+    assert_eq!(
+        (&call.answer, call.id),
+        (&Answer::Unavailable(AnswerError::Blind.to_string()), None)
+    );
+}
+
+#[tokio::test]
 async fn changes_of_objects_change_the_answer() {
     let bed = Bed::start(10, MANY).await;
     bed.until("the sum of one", &Ok(Answer::Value(10.0))).await;
