@@ -8,6 +8,7 @@ pub mod chart;
 pub mod chronicle;
 pub mod collector;
 pub mod demo;
+pub mod fake_clock;
 pub mod fault_proxy;
 pub mod fleet;
 pub mod fleet_client;

@@ -1,6 +1,7 @@
 //! The chart's alert rules. promtool runs them on series that are well, then ill; then a real Prometheus scrapes all three
-//! programs and evaluates them, many times faster, while faults are injected: each fires for its own fault and clears with
-//! it. The last test reads everything back as Prometheus understood it. A bed of its own: its faults are everybody's.
+//! programs, and a second scaler, and evaluates them many times faster, while faults are injected: each fires for its own
+//! fault and clears with it. Before the last fault everything is read back as Prometheus understood it. A bed of its own: its
+//! faults are everybody's.
 
 mod prometheus;
 mod stage;
@@ -18,7 +19,7 @@ use keda_kaito_e2e::cases::documents::InferenceSet;
 use keda_kaito_e2e::cases::objects::Kind;
 use keda_kaito_e2e::chart;
 use keda_kaito_e2e::collector::Collector;
-use keda_kaito_e2e::fault_proxy::{Fault, Rule, Scope, Verb};
+use keda_kaito_e2e::fault_proxy::{Fault, Injected, Rule, Scope, Verb, WatchFault};
 use serde_json::{Value, json};
 
 use stage::Stage;
@@ -67,11 +68,15 @@ async fn alerts_fire_for_their_faults_and_clear_with_them_in_a_real_prometheus()
             let mut stage = Stage::set(bed, namespace).await?;
             certificates(&mut stage).await?;
             let _listening = spans(&stage).await?;
+            blindness(&mut stage).await?;
+            let stale = staleness(&stage);
             annotations_wrong(&stage).await?;
             leaders(&stage).await?;
+            clocks(&stage).await?;
             credentials(&stage).await?;
             silence(&stage).await?;
             lost(&stage).await?;
+            fresh_again(&stage, stale).await?;
             stage.prometheus.quiet().await?;
             read_back(&stage).await?;
             gone(&mut stage).await
@@ -95,6 +100,44 @@ async fn spans(stage: &Stage) -> Result<Collector> {
     Ok(collector)
 }
 
+/// The second scaler may scrape nothing, so that it sees no pod while the first one does.
+async fn blindness(stage: &mut Stage) -> Result<()> {
+    stage.prometheus.fires("KedaKaitoTargetsOverQuota", "second").await?;
+    stage.prometheus.fires("KedaKaitoScalerBlind", "second").await?;
+    stage.open_eyes().await?;
+    stage.prometheus.clears("KedaKaitoTargetsOverQuota").await?;
+    stage.prometheus.clears("KedaKaitoScalerBlind").await
+}
+
+/// The second scaler hears nothing of ScaledObjects any more. That takes two minutes to be worth an alert: other faults come
+/// and go meanwhile.
+fn staleness(stage: &Stage) -> [Injected; 2] {
+    let scope = || Scope::all().resources(&["scaledobjects"]).caller("second");
+    [
+        Rule::new(scope().verbs(&[Verb::Watch]), Fault::Watch(WatchFault::Silence)),
+        Rule::new(scope(), Fault::BlackHole),
+    ]
+    .map(|rule| stage.proxy.inject(rule))
+}
+
+async fn fresh_again(stage: &Stage, stale: [Injected; 2]) -> Result<()> {
+    let within = Duration::from_secs(150);
+    stage
+        .prometheus
+        .fires_within(within, "KedaKaitoViewStale", "ScaledObject")
+        .await?;
+    drop(stale);
+    stage.prometheus.clears("KedaKaitoViewStale").await
+}
+
+/// certmgr's clock is an hour fast.
+async fn clocks(stage: &Stage) -> Result<()> {
+    stage.clock.set("+1h")?;
+    stage.prometheus.fires("KedaKaitoClocksApart", "certmgr").await?;
+    stage.clock.set("+0")?;
+    stage.prometheus.clears("KedaKaitoClocksApart").await
+}
+
 async fn annotations_wrong(stage: &Stage) -> Result<()> {
     let set = InferenceSet::new(&stage.namespace, "wrong").annotated(&[("auto-provision", "true"), ("max-replicas", "many")]);
     set.create(&stage.bed).await?;
@@ -105,13 +148,16 @@ async fn annotations_wrong(stage: &Stage) -> Result<()> {
 
 /// Leases cannot be renewed.
 async fn leaders(stage: &Stage) -> Result<()> {
-    let renewals = Scope::all().verbs(&Verb::WRITES).resources(&["leases"]).caller("provisioner");
-    let fault = stage
-        .proxy
-        .inject(Rule::new(renewals, Fault::status(503, "ServiceUnavailable")));
+    let faults = ["provisioner", "certmgr"].map(|caller| {
+        let renewals = Scope::all().verbs(&Verb::WRITES).resources(&["leases"]).caller(caller);
+        let unavailable = Fault::status(503, "ServiceUnavailable");
+        stage.proxy.inject(Rule::new(renewals, unavailable))
+    });
     stage.prometheus.fires("KedaKaitoProvisionerHasNoLeader", "").await?;
-    drop(fault);
-    stage.prometheus.clears("KedaKaitoProvisionerHasNoLeader").await
+    stage.prometheus.fires("KedaKaitoCertmgrHasNoLeader", "").await?;
+    drop(faults);
+    stage.prometheus.clears("KedaKaitoProvisionerHasNoLeader").await?;
+    stage.prometheus.clears("KedaKaitoCertmgrHasNoLeader").await
 }
 
 async fn credentials(stage: &Stage) -> Result<()> {
@@ -145,6 +191,7 @@ async fn lost(stage: &Stage) -> Result<()> {
 }
 
 async fn gone(stage: &mut Stage) -> Result<()> {
+    stage.stop_second().await?;
     stage.kill_scaler().await?;
     stage.prometheus.fires("KedaKaitoScalerGone", "").await?;
     stage.start_scaler().await?;

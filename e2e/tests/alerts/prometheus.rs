@@ -5,6 +5,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Stdio;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use keda_kaito_e2e::bed::{Look, eventually};
@@ -74,7 +75,11 @@ impl Prometheus {
 
     /// Waits until the alert fires, some label of it saying `about`.
     pub(crate) async fn fires(&self, alert: &str, about: &str) -> Result<()> {
-        eventually(WITHIN, &format!("{alert} fires about {about:?}"), async || {
+        self.fires_within(WITHIN, alert, about).await
+    }
+
+    pub(crate) async fn fires_within(&self, within: Duration, alert: &str, about: &str) -> Result<()> {
+        eventually(within, &format!("{alert} fires about {about:?}"), async || {
             let firing = self.firing().await?;
             let fits = firing.iter().any(|labels| {
                 labels.get("alertname").is_some_and(|name| name == alert) && labels.values().any(|value| value.contains(about))

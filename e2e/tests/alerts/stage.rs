@@ -1,7 +1,8 @@
-//! What the faults happen to: the three programs, sending spans to nobody yet, with certificates that end soon; a Prometheus
-//! that scrapes them; and two InferenceSets whose HPAs take the value for a total.
+//! What the faults happen to: the three programs, sending spans to nobody yet, with certificates that end soon; a second scaler
+//! that may scrape nothing, and that KEDA does not know; a Prometheus that scrapes them all; and two InferenceSets whose HPAs
+//! take the value for a total.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use keda_kaito_e2e::cases::documents::{InferenceSet, swift_scaled_object, trigge
 use keda_kaito_e2e::cases::objects::Kind;
 use keda_kaito_e2e::cases::{expect, running};
 use keda_kaito_e2e::collector::Collector;
+use keda_kaito_e2e::fake_clock::FakeClock;
 use keda_kaito_e2e::fault_proxy::FaultProxy;
 use keda_kaito_e2e::programs::{Name, Program, Start};
 use serde_json::{Value, json};
@@ -20,6 +22,13 @@ use crate::prometheus::Prometheus;
 
 const READY: Duration = Duration::from_secs(60);
 const COLLECTOR: &str = "127.0.0.1:4317";
+const SECOND: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 244, 254, 11));
+/// Lost and found within seconds.
+const LEASE: [&str; 3] = [
+    "--lease-duration=3s",
+    "--lease-renew-deadline=2s",
+    "--lease-retry-period=500ms",
+];
 
 pub(crate) struct Stage {
     pub(crate) bed: Bed,
@@ -29,26 +38,29 @@ pub(crate) struct Stage {
     logs: PathBuf,
     certmgr: Option<Program>,
     scaler: Option<Program>,
+    second: Option<Program>,
+    /// Of certmgr.
+    pub(crate) clock: FakeClock,
     _provisioner: Program,
 }
 
 impl Stage {
     pub(crate) async fn set(bed: Bed, namespace: String) -> Result<Self> {
         let logs = bed.directory.join("logs");
+        let clock = FakeClock::new(&bed.directory.join("tmp"), "certmgr")?;
         let proxy = FaultProxy::start(&bed.directory.join("tmp")).await?;
         let short = ["--leaf-lifetime=10d", "--leaf-renew-after=5d", "--leaf-renew-jitter=0s"];
         let certmgr = short.into_iter().fold(traced(Name::Certmgr), Start::argument);
-        let mut provisioner = traced(Name::Provisioner)
-            .argument("--lease-duration=3s")
-            .argument("--lease-renew-deadline=2s")
-            .argument("--lease-retry-period=500ms");
+        let mut provisioner = LEASE.into_iter().fold(traced(Name::Provisioner), Start::argument);
         provisioner.kubeconfig = Some(proxy.kubeconfig("provisioner", None)?);
         let mut certmgr = Program::spawn(&logs, certmgr)?;
         let mut scaler = Program::spawn(&logs, scaler())?;
         let mut provisioner = Program::spawn(&logs, provisioner)?;
-        let targets: Vec<(&str, SocketAddr)> = running::ALL
-            .iter()
-            .map(|name| (name.as_str(), running::start(*name).metrics_address()))
+        let second = Program::spawn(&logs, second().argument("--max-targets=0"))?;
+        let programs = running::ALL.iter().map(|name| (name.as_str(), running::start(*name)));
+        let targets: Vec<(&str, SocketAddr)> = programs
+            .map(|(pod, start)| (pod, start.metrics_address()))
+            .chain([("second", second.start.metrics_address())])
             .collect();
         let prometheus = Prometheus::start(&bed.directory, &targets)?;
         for program in [&mut certmgr, &mut scaler, &mut provisioner] {
@@ -79,22 +91,45 @@ impl Stage {
             logs,
             certmgr: Some(certmgr),
             scaler: Some(scaler),
+            second: Some(second),
+            clock,
             _provisioner: provisioner,
         })
     }
 
-    /// From now on certificates last as long as usual.
+    /// From now on certificates last as long as usual, and certmgr looks at its clock every second.
     pub(crate) async fn lasting_certificates(&mut self) -> Result<()> {
         if let Some(certmgr) = self.certmgr.take() {
             certmgr.stop().await?;
         }
-        let mut certmgr = Program::spawn(&self.logs, traced(Name::Certmgr))?;
+        let start = LEASE.into_iter().fold(traced(Name::Certmgr), Start::argument);
+        let mut start = self.clock.over(start.argument("--poll-interval=1s"));
+        start.kubeconfig = Some(self.proxy.kubeconfig("certmgr", None)?);
+        let mut certmgr = Program::spawn(&self.logs, start)?;
         for secret in [names::SERVER_SECRET, names::CLIENT_SECRET] {
             self.bed.delete(Kind::SECRET, "keda", secret).await?;
         }
         certmgr.ready(READY).await?;
         self.certmgr = Some(certmgr);
         Ok(())
+    }
+
+    /// The second scaler scrapes as the first does from now on, and reaches the API server through the proxy.
+    pub(crate) async fn open_eyes(&mut self) -> Result<()> {
+        self.stop_second().await?;
+        let mut start = second();
+        start.kubeconfig = Some(self.proxy.kubeconfig("second", None)?);
+        let mut program = Program::spawn(&self.logs, start)?;
+        program.ready(READY).await?;
+        self.second = Some(program);
+        Ok(())
+    }
+
+    pub(crate) async fn stop_second(&mut self) -> Result<()> {
+        match self.second.take() {
+            Some(program) => program.stop().await.map(|_status| ()),
+            None => Ok(()),
+        }
     }
 
     /// Somebody listens to spans for as long as this lives.
@@ -125,9 +160,15 @@ fn say(object: &mut Value, pointer: &str, key: &str, value: Value) {
 }
 
 fn scaler() -> Start {
-    traced(Name::Scaler)
-        .argument("--scrape-interval=1s")
-        .argument("--replica-deadline=5s")
+    scraping(traced(Name::Scaler))
+}
+
+fn second() -> Start {
+    scraping(Start::new(Name::Scaler, SECOND))
+}
+
+fn scraping(start: Start) -> Start {
+    start.argument("--scrape-interval=1s").argument("--replica-deadline=5s")
 }
 
 fn traced(name: Name) -> Start {

@@ -1,7 +1,6 @@
-//! certmgr as the tests run it: gates of seconds, its metrics, `certmgr status`, a clock that can be set.
+//! certmgr as the tests run it: gates of seconds, its metrics, `certmgr status`.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -9,6 +8,7 @@ use keda_kaito_core::names;
 use keda_kaito_e2e::bed::{Bed, Look, eventually};
 use keda_kaito_e2e::cases::objects::{Kind, text};
 use keda_kaito_e2e::cases::running;
+pub(crate) use keda_kaito_e2e::fake_clock::FakeClock;
 use keda_kaito_e2e::programs::{Name, Program, Start};
 use serde_json::json;
 use tokio::process::Command;
@@ -96,48 +96,4 @@ pub(crate) async fn rotated(bed: &Bed, certmgr: &Program, reason: &str) -> Resul
     .await
     .with_context(|| certmgr.log_end())?;
     Ok(())
-}
-
-/// A wall clock for one program, which can be set while that runs. Its monotonic clock stays true, as a machine's does.
-pub(crate) struct FakeClock {
-    file: PathBuf,
-    library: PathBuf,
-}
-
-impl FakeClock {
-    /// # Errors
-    /// libfaketime is not installed.
-    pub(crate) fn new(directory: &Path, name: &str) -> Result<Self> {
-        let folders = fs::read_dir("/usr/lib")?.flatten().map(|entry| entry.path());
-        let places = folders.map(|folder| folder.join("faketime/libfaketime.so.1"));
-        let library = places.into_iter().find(|place| place.is_file());
-        let library = library.context("libfaketime is missing: install the package libfaketime")?;
-        let clock = Self {
-            file: directory.join(format!("{name}.clock")),
-            library,
-        };
-        clock.set("+0")?;
-        Ok(clock)
-    }
-
-    /// Sets it this far off, as in `+2h` or `-400d`.
-    pub(crate) fn set(&self, offset: &str) -> Result<()> {
-        // In one piece: the program may read it at any moment.
-        let next = self.file.with_extension("next");
-        fs::write(&next, format!("{offset}\n"))?;
-        Ok(fs::rename(&next, &self.file)?)
-    }
-
-    /// Puts a program under it.
-    pub(crate) fn over(&self, mut start: Start) -> Start {
-        let path = |path: &Path| path.display().to_string();
-        start.environment.extend([
-            ("LD_PRELOAD".to_owned(), path(&self.library)),
-            ("FAKETIME_TIMESTAMP_FILE".to_owned(), path(&self.file)),
-            ("FAKETIME_NO_CACHE".to_owned(), "1".to_owned()),
-            ("FAKETIME_DONT_FAKE_MONOTONIC".to_owned(), "1".to_owned()),
-            ("DONT_FAKE_MONOTONIC".to_owned(), "1".to_owned()),
-        ]);
-        start
-    }
 }
