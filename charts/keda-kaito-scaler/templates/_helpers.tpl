@@ -30,13 +30,14 @@ app.kubernetes.io/component: {{ index . 1 }}
 {{- if eq . "scaler" -}}keda-kaito-scaler{{- else -}}keda-kaito-scaler-{{ . }}{{- end -}}
 {{- end -}}
 
-{{- define "kks.workingNamespace" -}}
-{{- $found := .Values.workingNamespace -}}
-{{- if not $found -}}
-  {{- $service := dig "spec" "service" dict (lookup "apiregistration.k8s.io/v1" "APIService" "" "v1beta1.external.metrics.k8s.io") -}}
-  {{- if contains "keda" (dig "name" "" $service) -}}{{- $found = $service.namespace -}}{{- end -}}
+{{/* Where the cluster says KEDA is; empty where it says nothing. */}}
+{{- define "kks.foundKeda" -}}
+{{- $service := dig "spec" "service" dict (lookup "apiregistration.k8s.io/v1" "APIService" "" "v1beta1.external.metrics.k8s.io") -}}
+{{- if contains "keda" (dig "name" "" $service) -}}{{- $service.namespace -}}{{- end -}}
 {{- end -}}
-{{- default .Release.Namespace $found -}}
+
+{{- define "kks.workingNamespace" -}}
+{{- coalesce .Values.workingNamespace (include "kks.foundKeda" .) .Release.Namespace -}}
 {{- end -}}
 
 {{- define "kks.image" -}}

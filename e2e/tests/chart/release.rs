@@ -69,6 +69,7 @@ async fn first_install_does_not_wait_for_warm_replicas_and_finds_keda() -> Resul
         let release = Release::new("kks", &namespace);
         let notes = release.run("install", &folder(), &[]).await?;
         ensure!(notes.contains("KEDA to be in namespace keda"), "{notes}");
+        ensure!(!notes.contains("WARNING"), "{notes}");
         let scaler = bed.get(DEPLOYMENT, &namespace, "keda-kaito-scaler").await?;
         ensure!(scaler["spec"]["minReadySeconds"].is_null(), "{scaler}");
         let environment = &scaler["spec"]["template"]["spec"]["containers"][0]["env"];

@@ -16,7 +16,8 @@ async fn every_sample_passes_strict_validation() -> Result<()> {
     for sample in samples()? {
         bed.with_namespace("sample", async |namespace| {
             for mut object in objects(&fs::read_to_string(&sample)?)? {
-                object["metadata"]["namespace"] = json!(namespace);
+                let theirs = std::mem::replace(&mut object["metadata"]["namespace"], json!(namespace));
+                ensure!(theirs == "default", "{theirs} may not be there where samples are applied");
                 // A ScaledObject is checked against its target, which therefore has to be there.
                 let apply = [
                     "apply",
