@@ -35,6 +35,8 @@ const LIMIT: Duration = Duration::from_secs(3);
 #[derive(Default)]
 struct Shared {
     made: AtomicU64,
+    /// Those answered with a value; of the rest the scaler said that it cannot.
+    answered: AtomicU64,
     failures: Mutex<Vec<String>>,
 }
 
@@ -63,19 +65,24 @@ impl Calls {
         self.shared.made.load(Ordering::Relaxed)
     }
 
-    pub(crate) async fn wait_for(&self, made: u64, within: Duration) -> Result<()> {
-        eventually(within, "calls are made", async || {
-            Ok(Look::when(self.made() >= made, self.made()))
+    pub(crate) fn answered(&self) -> u64 {
+        self.shared.answered.load(Ordering::Relaxed)
+    }
+
+    /// Waits until so many calls were answered with a value.
+    pub(crate) async fn wait_for(&self, answered: u64, within: Duration) -> Result<()> {
+        eventually(within, "calls are answered", async || {
+            Ok(Look::when(self.answered() >= answered, (self.answered(), self.made())))
         })
         .await
         .map(drop)
     }
 
-    /// How many calls were made, and what was wrong with those that failed.
-    pub(crate) async fn stop(mut self) -> (u64, Vec<String>) {
+    /// How many calls were made, how many of them answered with a value, and what was wrong with those that failed.
+    pub(crate) async fn stop(mut self) -> (u64, u64, Vec<String>) {
         self.tasks.shutdown().await;
         let failures = self.shared.failures.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        (self.made(), failures)
+        (self.made(), self.answered(), failures)
     }
 }
 
@@ -90,7 +97,10 @@ async fn calls(shared: Arc<Shared>, channel: Channel, reference: ScaledObjectRef
         };
         let mut client = ExternalScalerClient::new(channel.clone());
         let outcome = match tokio::time::timeout(LIMIT, client.get_metrics(request)).await {
-            Ok(Ok(_answer)) => None,
+            Ok(Ok(_answer)) => {
+                shared.answered.fetch_add(1, Ordering::Relaxed);
+                None
+            }
             // The scaler answered: it does not know the replica's load yet.
             Ok(Err(status)) if status.code() == tonic::Code::Unavailable && status.metadata().contains_key("content-type") => {
                 None

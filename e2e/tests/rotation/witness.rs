@@ -56,6 +56,10 @@ impl Witness {
         let at = Timestamp::now();
         let log = fs::metadata(bed.directory.join("logs/keda-operator.log"))?.len();
         let keda = http_get::get(KEDA_METRICS.parse()?, "/metrics").await?.text();
+        ensure!(
+            series(&keda).any(|(name, _)| name.starts_with("keda_")),
+            "KEDA counts nothing of its own"
+        );
         let errors = series(&keda).filter(|(name, _)| name.starts_with("keda_") && name.contains("_errors"));
         let errors = errors.collect();
         let mut scaler = BTreeMap::new();
