@@ -101,6 +101,10 @@ impl Journal {
             }
             last.calls = last.calls.saturating_add((!round).into());
         }
+        // Its share may have become smaller.
+        while self.bytes > limits.room() && self.entries.len() > 1 {
+            self.forget_one();
+        }
         if round {
             self.timeline.add(input, record, limits.bytes / 2);
         }

@@ -199,6 +199,21 @@ fn decision_in_the_memory_of_a_forgotten_one_shows_nothing_of_it() {
 }
 
 #[test]
+fn quiet_journal_gives_back_what_a_larger_share_had_allowed() {
+    let mut desk = Desk::new();
+    for round in 0..100 {
+        desk.round(one(f64::from(round % 2) * 30.0 + f64::from(round) / 100.0));
+    }
+    let before = desk.journal.bytes();
+    desk.limits.bytes = before / 4;
+    desk.round(one(31.5));
+    desk.round(one(31.5));
+    let after = desk.journal.bytes();
+    assert!(after <= before / 4, "{after} of {before} bytes");
+    assert!(desk.journal.entries().len() > 1 && desk.journal.points().count() > 1);
+}
+
+#[test]
 fn a_wish_is_news_once_until_the_count_or_the_direction_changes() {
     let mut desk = Desk::new();
     let up = |spec| settled(30.0, spec);

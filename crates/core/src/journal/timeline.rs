@@ -64,6 +64,12 @@ struct Bands {
 impl Timeline {
     /// Takes in a round, forgetting the oldest beyond [`MAX_POINTS`] and `bytes`.
     pub(super) fn add(&mut self, input: &DecisionInput<'_>, record: &DecisionRecord, bytes: usize) {
+        let most = MAX_POINTS.min(bytes / size_of::<Kept>());
+        if self.points.capacity() > most {
+            // It had a larger share before.
+            self.points.drain(..self.points.len().saturating_sub(most));
+            self.points.shrink_to(most);
+        }
         let point = Kept::of(input, record);
         if let Some(last) = self.points.back_mut()
             && last.is_like(&point)
@@ -71,16 +77,11 @@ impl Timeline {
             last.until = input.now;
             return;
         }
-        let most = MAX_POINTS.min(bytes / size_of::<Kept>());
         if most == 0 {
-            self.points = VecDeque::new();
             return;
         }
-        while self.points.len() >= most {
+        if self.points.len() >= most {
             self.points.pop_front();
-        }
-        if self.points.capacity() > most {
-            self.points.shrink_to(most);
         }
         if self.points.len() == self.points.capacity() {
             let room = most - self.points.len();
