@@ -252,6 +252,10 @@ async fn every_inference_set_shows_in_the_metrics_and_leaves_with_its_scaled_obj
     let bed = Bed::start(10, MANY).await;
     let exported = SharedRegistry::with_prefix("test");
     crate::metrics::fleet::register(&exported, bed.registry.clone());
+    let stranger = SharedRegistry::with_prefix("test");
+    crate::metrics::fleet::register(&stranger, Registry::new(Clock::start(), Timing::default()));
+    let page = stranger.encode().unwrap();
+    assert!(page.lines().all(|line| line.starts_with('#')), "nothing is known yet: {page}");
     let has = |line: &str| exported.encode().unwrap().lines().any(|other| other == line);
     for line in [
         "test_targets 1",

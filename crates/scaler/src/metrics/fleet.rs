@@ -13,15 +13,15 @@ use prometheus_client::registry::Unit;
 use tokio::time::Instant;
 
 use crate::registry::decided::Decided;
-use crate::registry::{Registry, SetKey, lock};
+use crate::registry::{AnswerError, Registry, SetKey, lock};
 
 const CLASSES: [&str; 5] = ["serving", "silent", "pending", "lost", "leaving"];
 
 /// What the last round showed of one InferenceSet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
-    /// In the order of [`CLASSES`].
-    replicas: [u32; 5],
+    /// In the order of [`CLASSES`]; absent where nothing was decided.
+    replicas: Option<[u32; 5]>,
     desired: Option<u32>,
 }
 
@@ -44,8 +44,8 @@ impl Summary {
     #[must_use]
     pub fn of(decisions: &[Decided]) -> Self {
         let records = || decisions.iter().map(|decided| &decided.record);
-        let mut replicas = [0; 5];
-        if let Some(record) = records().next() {
+        let replicas = records().next().map(|record| {
+            let mut replicas = [0; 5];
             for replica in &record.replicas {
                 let class = match replica.class {
                     Class::Serving => 0,
@@ -61,7 +61,8 @@ impl Summary {
             let [_, _, pending, lost, _] = &mut replicas;
             *pending += record.unborn_pending;
             *lost += record.unborn_lost;
-        }
+            replicas
+        });
         Self {
             replicas,
             desired: records().filter_map(|record| record.desired).max(),
@@ -108,12 +109,23 @@ impl Collector for Fleets {
                 ("name", row.key.name.to_string()),
             ]
         };
+        let known = !matches!(self.0.unconfirmed(Instant::now()), Err(AnswerError::Starting));
         let mut total = |name: &str, help: &str, of: fn(&Row) -> usize| {
             let total = i64::try_from(rows().map(of).sum::<usize>()).unwrap_or(i64::MAX);
-            ConstGauge::new(total).encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)
+            let sample = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            if known {
+                ConstGauge::new(total).encode(sample)
+            } else {
+                Ok(())
+            }
         };
-        total("targets", "Replicas that may be scraped", |row| row.targets)?;
-        total("fresh_targets", "Replicas whose newest sample is fresh", |row| row.fresh)?;
+        total(
+            "targets",
+            "Replicas that may be scraped; absent before the first complete lists",
+            |row| row.targets,
+        )?;
+        let help = "Replicas whose newest sample is fresh; absent before the first complete lists";
+        total("fresh_targets", help, |row| row.fresh)?;
         let mut family = |name: &str, help: &str, unit: Option<&Unit>, samples: Vec<Labelled>| {
             let mut family = encoder.encode_descriptor(name, help, unit, MetricType::Gauge)?;
             for (labels, value) in samples {
@@ -121,13 +133,14 @@ impl Collector for Fleets {
             }
             Ok::<_, fmt::Error>(())
         };
-        let by_class = rows().flat_map(|row| {
-            CLASSES.into_iter().zip(row.summary.replicas).map(move |(class, count)| {
+        let decided = rows().filter_map(|row| Some((row, row.summary.replicas?)));
+        let by_class = decided.flat_map(|(row, replicas)| {
+            CLASSES.into_iter().zip(replicas).map(move |(class, count)| {
                 let class = vec![("class", class.to_owned())];
                 ([labels(row), class].concat(), f64::from(count))
             })
         });
-        let help = "Replicas of an InferenceSet by what they counted as in the last round";
+        let help = "Replicas of an InferenceSet by what they counted as in the last round; absent before the first";
         family("replicas", help, None, by_class.collect())?;
         let desired = rows().filter_map(|row| Some((labels(row), f64::from(row.summary.desired?))));
         let help = "Replica count the last round aimed at; absent where only a value is published";
