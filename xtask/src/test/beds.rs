@@ -34,17 +34,17 @@ const ALONE: &[Alone] = &[
         audited: false,
     },
     Alone {
+        target: "node",
+        without: &[],
+        audited: false,
+    },
+    Alone {
         target: "bad_day",
         without: &[],
         audited: false,
     },
     Alone {
         target: "rotation",
-        without: &[],
-        audited: false,
-    },
-    Alone {
-        target: "node",
         without: &[],
         audited: false,
     },
