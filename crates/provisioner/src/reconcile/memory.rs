@@ -10,8 +10,12 @@ use tokio::time::Instant;
 /// Repairs of the same desired state that go at once. Whoever undoes more of them in a row is another controller, such as
 /// the reference during an upgrade, and a fight at the speed of watches helps nobody.
 const AT_ONCE: u32 = 10;
-/// KEDA makes an HPA within a second; it is asked again after this, then after twice as long, and so on.
+/// KEDA makes an HPA within a second; it is asked again after this, then after twice as long, up to [`STIR_EVERY`].
 const STIR_FIRST: Duration = Duration::from_secs(5);
+/// After an outage KEDA's connection may wait up to 144 s before it dials the scaler again (gRPC's back-off of 120 s ± 20 %),
+/// and whoever asks before that asks in vain. So it is asked this often for longer than that, and only then less and less.
+const STIR_EVERY: Duration = Duration::from_secs(30);
+const STIRS_AT_THAT_PACE: u32 = 6;
 const STIR_LAST: Duration = Duration::from_secs(300);
 /// A repair this much later than the one before is a new matter.
 const IN_A_ROW: Duration = Duration::from_secs(60);
@@ -66,7 +70,7 @@ impl Memory {
     /// How long KEDA is given before it is asked to look again. `before` is what was known until now.
     pub(super) fn stir_in(&mut self, before: &Self, now: Instant) -> Duration {
         let stirs = before.stirs.clone().unwrap_or(Stirs { times: 0, since: now });
-        let due = stirs.since + STIR_FIRST.saturating_mul(1 << stirs.times.min(6)).min(STIR_LAST);
+        let due = stirs.since + stirs.pause();
         self.stirs = Some(stirs);
         due.saturating_duration_since(now)
     }
@@ -108,6 +112,15 @@ impl Memory {
             times,
             last: now,
         });
+    }
+}
+
+impl Stirs {
+    fn pause(&self) -> Duration {
+        let first = STIR_FIRST.saturating_mul(1 << self.times.min(6)).min(STIR_EVERY);
+        // The first three are shorter.
+        let more = self.times.saturating_sub(STIRS_AT_THAT_PACE + 2).min(6);
+        first.saturating_mul(1 << more).min(STIR_LAST)
     }
 }
 
@@ -154,7 +167,7 @@ mod tests {
     fn keda_is_given_time_and_asked_less_and_less_often() {
         let (mut memory, mut now) = (Memory::default(), Instant::now());
         let mut waited = Vec::new();
-        for _ in 0..9 {
+        for _ in 0..14 {
             let mut next = memory.lasting();
             let left = next.stir_in(&memory, now);
             now += left;
@@ -164,7 +177,7 @@ mod tests {
             waited.push(left.as_secs());
             memory = then;
         }
-        assert_eq!(waited, [5, 10, 20, 40, 80, 160, 300, 300, 300]);
+        assert_eq!(waited, [5, 10, 20, 30, 30, 30, 30, 30, 30, 60, 120, 240, 300, 300]);
     }
 
     #[test]
