@@ -76,6 +76,13 @@ impl Page {
             filtered,
         }
     }
+
+    fn request(&self, form: Form) -> &str {
+        match form {
+            Form::Filtered => &self.filtered,
+            Form::Full => &self.full,
+        }
+    }
 }
 
 impl Scraped {
@@ -103,47 +110,37 @@ pub async fn scrape(
 ) -> Result<Scraped, ScrapeError> {
     let timeout = page.endpoint.timeout;
     let deadline = Instant::now() + timeout;
-    let fetch = async |path_and_query: &str| {
+    let mut form = known.unwrap_or(Form::Filtered);
+    loop {
         if !unchanged() {
             return Err(ScrapeError::PodChanged);
         }
         let ask = Ask {
             address,
             protocol: page.endpoint.protocol,
-            path_and_query,
+            path_and_query: page.request(form),
             timeout,
             deadline,
         };
-        let body = exchange::get(ask).await?;
-        if !unchanged() {
+        let answer = exchange::get(ask).await;
+        if answer.is_ok() && !unchanged() {
             return Err(ScrapeError::PodChanged);
         }
-        let exposition = exposition::read(&body, &page.selection)?;
-        Ok((exposition, body, Instant::now()))
-    };
-    if known != Some(Form::Full) {
-        match fetch(&page.filtered).await {
-            Ok((exposition, _body, at)) if exposition.has_wanted() => {
+        let read = answer.and_then(|body| Ok((exposition::read(&body, &page.selection)?, body)));
+        match read {
+            Ok((exposition, body)) if form == Form::Full || exposition.has_wanted() => {
                 return Ok(Scraped {
+                    form: exposition.has_wanted().then_some(form),
                     exposition,
-                    form: Some(Form::Filtered),
-                    at,
-                    full_body: None,
+                    at: Instant::now(),
+                    full_body: (form == Form::Full).then_some(body),
                 });
             }
-            // An empty answer to the filter says nothing about the page.
-            Ok(_) => {}
-            Err(error) if error.is_answer() => {}
-            Err(error) => return Err(error),
+            Err(error) if form == Form::Full || !error.is_answer() => return Err(error),
+            // Neither an empty answer to the filter nor a refusal of it says anything about the page.
+            Ok(_) | Err(_) => form = Form::Full,
         }
     }
-    let (exposition, body, at) = fetch(&page.full).await?;
-    Ok(Scraped {
-        form: exposition.has_wanted().then_some(Form::Full),
-        exposition,
-        at,
-        full_body: Some(body),
-    })
 }
 
 #[cfg(test)]

@@ -9,6 +9,10 @@ use tokio::sync::oneshot;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
+/// A timer that is nearly always the next of a thread's runtime: sooner than most waits for another machine, and rare enough to
+/// cost nothing.
+const BEAT: Duration = Duration::from_millis(500);
+
 /// What an essential task may return: nothing, or a result whose error explains the end.
 pub trait Outcome: Send + 'static {
     /// The reason the task ended, if it failed.
@@ -115,6 +119,12 @@ impl Essential {
 
 async fn on_thread<T: Outcome>(name: &str, task: impl Future<Output = T> + Send + 'static) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    // While no timer is pending, each that is set has tokio wake the runtime by a system call, from its own thread too.
+    let _beating = runtime.spawn(async {
+        loop {
+            tokio::time::sleep(BEAT).await;
+        }
+    });
     let (ended, end) = oneshot::channel();
     let work = move || ended.send(runtime.block_on(task).into_result());
     let _detached = std::thread::Builder::new().name(name.to_owned()).spawn(work)?;

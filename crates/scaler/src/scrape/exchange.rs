@@ -50,14 +50,17 @@ pub(super) async fn get(ask: Ask<'_>) -> Result<Bytes, ScrapeError> {
     let stream = stream.map_err(|error| ScrapeError::Connect(error.kind()))?;
     match ask.protocol {
         Protocol::Http => talk(stream, ask).await,
-        Protocol::Https => {
-            let handshake = tls::connect(stream, ask.address);
-            let stream = ask
-                .within(ask.deadline, ScrapeError::Timeout(ask.timeout), handshake)
-                .await??;
-            talk(stream, ask).await
-        }
+        // On the heap: else every scrape, few of which are encrypted, would carry room for it.
+        Protocol::Https => Box::pin(encrypted(stream, ask)).await,
     }
+}
+
+async fn encrypted(stream: TcpStream, ask: Ask<'_>) -> Result<Bytes, ScrapeError> {
+    let handshake = tls::connect(stream, ask.address);
+    let stream = ask
+        .within(ask.deadline, ScrapeError::Timeout(ask.timeout), handshake)
+        .await??;
+    talk(stream, ask).await
 }
 
 impl Ask<'_> {
