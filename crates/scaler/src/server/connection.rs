@@ -24,6 +24,10 @@ use crate::tls::Caller;
 const GRACE: Duration = Duration::from_secs(60);
 const MAX_STREAMS: u32 = 128;
 const MAX_HEADERS: u32 = 16 * 1024;
+/// What a caller may send before it is read: a message of the largest size, and on all streams together a few KiB for each,
+/// many times what KEDA sends. It bounds the memory of as many connections as are let in to 64 MiB.
+const STREAM_WINDOW: u32 = 64 * 1024;
+const CONNECTION_WINDOW: u32 = 256 * 1024;
 
 /// Who calls on this connection; every request carries it as an extension.
 #[derive(Clone, Debug)]
@@ -96,6 +100,8 @@ fn builder() -> http2::Builder<TokioExecutor> {
         .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)
         .max_header_list_size(MAX_HEADERS)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
         .max_local_error_reset_streams(1024)
         .max_pending_accept_reset_streams(20)
         .keep_alive_interval(Duration::from_secs(30))
