@@ -19,6 +19,8 @@ use lanes::{Lanes, Standing};
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
 /// Longest pause, but for the jitter.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// At how many moments of an interval rounds begin. Whoever wakes for each InferenceSet by itself finds every cache cold.
+const MOMENTS: u32 = 150;
 /// Pauses vary by this much either way.
 const JITTER: f64 = 0.2;
 
@@ -35,6 +37,8 @@ pub enum Work {
 #[derive(Debug)]
 pub struct Scheduler {
     interval: Duration,
+    /// When the first InferenceSet came: moments are counted from here.
+    began: Option<Instant>,
     due: BinaryHeap<Reverse<(Instant, u64, Event)>>,
     /// Orders events of one instant.
     sequence: u64,
@@ -82,6 +86,7 @@ impl Scheduler {
     pub fn new(interval: Duration) -> Self {
         Self {
             interval,
+            began: None,
             due: BinaryHeap::new(),
             sequence: 0,
             sets: HashMap::new(),
@@ -105,10 +110,10 @@ impl Scheduler {
             open: true,
         };
         self.sets.insert(key.clone(), round);
-        self.push(
-            now + self.interval.mul_f64(phase.clamp(0.05, 1.0)),
-            Event::Round(key.clone(), number),
-        );
+        let began = *self.began.get_or_insert(now);
+        let at = now + self.interval.mul_f64(phase.clamp(0.05, 1.0));
+        let at = at - past(self.interval / MOMENTS, began, at);
+        self.push(at, Event::Round(key.clone(), number));
     }
 
     /// All targets of the moment are added: a first round that asks nobody is over.
@@ -166,8 +171,8 @@ impl Scheduler {
         while let Some(Reverse((at, _, _))) = self.due.peek()
             && *at <= now
         {
-            if let Some(Reverse((_, _, event))) = self.due.pop() {
-                self.happen(event, now);
+            if let Some(Reverse((at, _, event))) = self.due.pop() {
+                self.happen(event, at, now);
             }
         }
         if let Some(key) = self.over.pop() {
@@ -210,11 +215,12 @@ impl Scheduler {
         self.due.peek().map(|Reverse((at, _, _))| *at)
     }
 
-    fn happen(&mut self, event: Event, now: Instant) {
+    /// `event` was due `at` a time that has come.
+    fn happen(&mut self, event: Event, at: Instant, now: Instant) {
         match event {
             Event::Round(key, number) => {
                 if self.sets.get(&key).is_some_and(|round| round.number == number) {
-                    self.begin(&key, number, now);
+                    self.begin(&key, number, at, now);
                 }
             }
             Event::Retry(id) => {
@@ -229,7 +235,7 @@ impl Scheduler {
         }
     }
 
-    fn begin(&mut self, key: &SetKey, number: u64, now: Instant) {
+    fn begin(&mut self, key: &SetKey, number: u64, at: Instant, now: Instant) {
         let Some(round) = self.sets.get_mut(key) else { return };
         if std::mem::replace(&mut round.open, true) {
             // The last round never finished. What is known by now has to do.
@@ -239,7 +245,9 @@ impl Scheduler {
         let under_way = |id: &&TargetId| self.targets.get(id).is_some_and(|slot| slot.in_round);
         round.outstanding = round.targets.iter().filter(under_way).count();
         let ids: Vec<_> = round.targets.iter().copied().collect();
-        self.push(now + self.interval, Event::Round(key.clone(), number));
+        // After a stall everybody keeps their moments.
+        let next = now - past(self.interval, at, now) + self.interval;
+        self.push(next, Event::Round(key.clone(), number));
         for id in ids {
             let rests = self
                 .targets
@@ -287,6 +295,12 @@ impl Scheduler {
         self.sequence += 1;
         self.due.push(Reverse((at, self.sequence, event)));
     }
+}
+
+/// How much of a step has passed at `now`, when steps follow each other since `from`.
+fn past(step: Duration, from: Instant, now: Instant) -> Duration {
+    let past = now.saturating_duration_since(from).as_nanos() % step.as_nanos().max(1);
+    u64::try_from(past).map_or(Duration::ZERO, Duration::from_nanos)
 }
 
 /// 5 s doubling to 60 s; `jitter` from −1 to 1 picks a place within ± 20 %.

@@ -268,3 +268,30 @@ fn removed_inference_set_leaves_nothing_and_may_come_back() {
     assert_eq!(bed.scrapes(15.0).len(), 1, "one round, not two");
     assert!(bed.scheduler.targets_of(&key).eq(again));
 }
+
+#[test]
+fn many_inference_sets_share_few_moments_and_keep_them_through_a_stall() {
+    let mut bed = Bed::new();
+    for number in 0..1000_u32 {
+        let (key, now) = (SetKey::new("ns", &number.to_string()), bed.at(f64::from(number) * 0.0007));
+        bed.scheduler.add_set(&key, f64::from(number % 997) / 997.0, now);
+        bed.scheduler.settle(&key);
+    }
+    let moments_from = |bed: &mut Bed, from: f64| {
+        let (mut moments, mut rounds) = (BTreeSet::new(), 0);
+        bed.work(from);
+        while let Some(at) = bed.scheduler.wakes().filter(|at| *at <= bed.at(from) + INTERVAL) {
+            rounds += std::iter::from_fn(|| bed.scheduler.next(at)).count();
+            moments.insert(at);
+        }
+        (moments, rounds)
+    };
+    let (first, rounds) = moments_from(&mut bed, 20.0);
+    assert_eq!(rounds, 1000);
+    assert!((100..=151).contains(&first.len()), "{}", first.len());
+
+    let (later, rounds) = moments_from(&mut bed, 20.0 + 100.0 * INTERVAL.as_secs_f64());
+    assert_eq!((later.len(), rounds), (first.len(), 1000));
+    let shifted: BTreeSet<_> = first.iter().map(|at| *at + 100 * INTERVAL).collect();
+    assert_eq!(later, shifted);
+}
