@@ -35,6 +35,8 @@ pub struct Span {
     /// Nanoseconds of Unix time.
     pub start: i128,
     pub end: i128,
+    /// Trace and span of what it is linked to.
+    pub links: Vec<(String, String)>,
     attributes: Vec<(String, String)>,
 }
 
@@ -108,6 +110,10 @@ impl Span {
     fn read(service: &str, span: &Value) -> Self {
         let text = |key: &str| span.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
         let nanos = |key: &str| text(key).parse().unwrap_or(0);
+        let links = items(span, "links").map(|link| {
+            let part = |key: &str| link.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+            (part("traceId"), part("spanId"))
+        });
         let pairs = items(span, "attributes").filter_map(|pair| Some((pair.get("key")?.as_str()?.to_owned(), value(pair)?)));
         Self {
             service: service.to_owned(),
@@ -117,6 +123,7 @@ impl Span {
             parent: text("parentSpanId"),
             start: nanos("startTimeUnixNano"),
             end: nanos("endTimeUnixNano"),
+            links: links.collect(),
             attributes: pairs.collect(),
         }
     }

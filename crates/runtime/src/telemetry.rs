@@ -29,7 +29,7 @@ use config::TraceConfig;
 use lines::WithIds;
 use outcomes::Outcomes;
 
-pub use spans::{Parent, SPANS, SpanIds, child, child_numbered, current_ids, ids, root, root_below, traced};
+pub use spans::{Parent, SPANS, SpanIds, child, child_numbered, current_ids, ids, link, root, root_below, traced};
 
 /// Installed telemetry; [`Telemetry::flush`] sends what is still queued.
 #[derive(Debug)]

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use keda_kaito_core::journal::News;
 use keda_kaito_runtime::panics;
 use keda_kaito_runtime::readiness::Gate;
+use keda_kaito_runtime::telemetry::ids;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -230,7 +231,9 @@ impl Engine {
         self.first_round_of(key);
         let registry = &self.config.registry;
         let Some(state) = registry.get(key) else { return };
+        let round = self.traces.end(key);
         let mut state = lock(&state);
+        state.round = ids(&round);
         let decisions = state.end_round(registry.timing(), registry.unconfirmed(now).ok(), registry.clock().at(now));
         let Some(object) = state.object.clone() else { return };
         // A full queue means that the reporter lags: what is news waits for the next round, the rest is said again then.
@@ -240,7 +243,6 @@ impl Engine {
             None => Default::default(),
         };
         drop(state);
-        let round = self.traces.end(key);
         for decided in &decisions {
             let span = decision_span::note(&round, &key.namespace, &key.name, decided);
             self.config.metrics.decided(decided, object.spec_replicas, span);

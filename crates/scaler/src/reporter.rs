@@ -51,7 +51,7 @@ impl Reporter {
 }
 
 fn log(report: &RoundReport) {
-    for Decided { id, record } in &report.decisions {
+    for Decided { id, record, .. } in &report.decisions {
         tracing::info!(
             namespace = %report.key.namespace,
             name = %report.key.name,

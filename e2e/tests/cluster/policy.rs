@@ -17,6 +17,8 @@ use serde_json::json;
 const COOLDOWN: Duration = Duration::from_secs(20);
 /// A step is due when window, cooldown and a few rounds of scraping have passed; a busy machine is given some more.
 const STEP_WITHIN: Duration = Duration::from_secs(120);
+/// From a replica's Workspace to its last pod.
+const PODS_WITHIN: Duration = Duration::from_secs(30);
 /// Longer than every window of the policy together.
 const HELD: Duration = Duration::from_secs(45);
 
@@ -123,8 +125,12 @@ async fn every_replica_has(bed: &Bed, namespace: &str, nodes: u32) -> Result<()>
         let count = workspace.target_node_count().context("a Workspace without a node count")?;
         ensure!(count == nodes, "a replica of {count} nodes, {nodes} were meant");
     }
-    let pods = bed.fleet.pods_of(namespace, "phi").await?.len();
+    // The first pod of a replica can be seen, and scraped, a moment before its others.
     let expected = workspaces.len() * usize::try_from(nodes)?;
-    ensure!(pods == expected, "{pods} pods, {expected} were meant");
+    let pods = async || {
+        let pods = bed.fleet.pods_of(namespace, "phi").await?.len();
+        Ok(Look::when(pods == expected, pods))
+    };
+    eventually(PODS_WITHIN, &format!("{expected} pods"), pods).await?;
     Ok(())
 }

@@ -116,16 +116,10 @@ async fn joined(bed: &Bed, collector: &Collector, namespace: &str, change: &Chan
     let id = id.get(..16).with_context(|| format!("no id in {message:?}"))?;
 
     let spans = received(collector, &format!("decision {id} with its round"), |spans| {
-        let decided = spans.iter().filter(|span| span.id == id);
-        decided
-            .into_iter()
-            .any(|decided| parent(spans, decided).is_some_and(|round| round.name == "round"))
+        behind(spans, id).is_some()
     })
     .await?;
-    let decided = spans
-        .iter()
-        .find(|span| span.id == id && parent(&spans, span).is_some_and(|round| round.name == "round"));
-    let decided = decided.context("the decision is gone")?;
+    let (decided, round) = behind(&spans, id).context("the decision is gone")?;
     let attribute = |key: &str| decided.attribute(key).unwrap_or_default().to_owned();
     let to = change.to.to_string();
     ensure!(
@@ -138,9 +132,7 @@ async fn joined(bed: &Bed, collector: &Collector, namespace: &str, change: &Chan
         decided.start <= change.at.as_nanosecond(),
         "{decided:?} came after {change:?}"
     );
-    let scrapes = spans
-        .iter()
-        .filter(|span| span.name == "scrape" && span.trace == decided.trace);
+    let scrapes = spans.iter().filter(|span| span.name == "scrape" && span.parent == round.id);
     let well = scrapes
         .filter(|scrape| scrape.attribute("http.response.status_code") == Some("200"))
         .count();
@@ -232,9 +224,36 @@ async fn as_documented(collector: &Collector, namespace: &str) -> Result<()> {
     let strange = spans.iter().find(|span| !known(span));
     ensure!(strange.is_none(), "an unknown span: {strange:?}");
     let asked = of(&spans, "scaler", "grpc");
+    let told = of(&spans, "scaler", "decide");
+    let told: Vec<_> = told
+        .iter()
+        .filter(|span| asked.iter().any(|call| call.id == span.parent))
+        .collect();
+    let linked = told.iter().filter(|span| round_of(&spans, span).is_some()).count();
+    // KEDA's first calls may come before the first round has ended.
+    ensure!(
+        linked > 0 && linked + 2 >= told.len(),
+        "{linked} of {} decisions of calls are linked",
+        told.len()
+    );
     let about = |span: &&Span| span.attribute("k8s.namespace.name") == Some(namespace);
     ensure!(asked.iter().any(|span| about(&span)), "no call names the namespace");
     Ok(())
+}
+
+/// A decision's span and the round whose scrapes it rests on.
+fn behind<'a>(spans: &'a [Span], id: &str) -> Option<(&'a Span, &'a Span)> {
+    let mut decisions = spans.iter().filter(|span| span.name == "decide" && span.id == id);
+    decisions.find_map(|decided| Some((decided, round_of(spans, decided)?)))
+}
+
+/// The round that a decision ends, or that a call's decision is linked to.
+fn round_of<'a>(spans: &'a [Span], decided: &Span) -> Option<&'a Span> {
+    let is = |span: &Span, trace: &str, id: &str| span.name == "round" && span.trace == trace && span.id == id;
+    spans.iter().find(|span| {
+        let linked = decided.links.iter().any(|(trace, id)| is(span, trace, id));
+        linked || is(span, &decided.trace, &decided.parent)
+    })
 }
 
 fn parent<'a>(spans: &'a [Span], span: &Span) -> Option<&'a Span> {

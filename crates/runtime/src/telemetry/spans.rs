@@ -76,6 +76,12 @@ pub fn child_numbered(parent: &Span, number: u64, make: impl FnOnce(&Span) -> Sp
     span
 }
 
+/// Says that `span` rests on another one, whatever its trace; nothing unless it is traced.
+pub fn link(span: &Span, to: SpanIds) {
+    let (trace, id) = (TraceId::from(to.trace), SpanId::from(to.span));
+    span.add_link(SpanContext::new(trace, id, TraceFlags::SAMPLED, false, TraceState::default()));
+}
+
 /// The numbers of `span`; `None` when it is not traced.
 #[must_use]
 pub fn ids(span: &Span) -> Option<SpanIds> {

@@ -11,6 +11,7 @@ use keda_kaito_core::moment::Moment;
 use keda_kaito_core::record::{DecisionInput, decide, next_history, wanted};
 use keda_kaito_core::trigger::{Endpoint, TriggerRequest};
 use keda_kaito_core::window::{Segment, Wanted};
+use keda_kaito_runtime::telemetry::SpanIds;
 
 use super::decided::{Decided, random_id};
 use super::replica::{Reader, Replica};
@@ -46,6 +47,8 @@ pub struct SetState {
     pub replicas: BTreeMap<String, Replica>,
     /// Of the last round.
     pub summary: Summary,
+    /// The span of the last round, if that is traced.
+    pub round: Option<SpanIds>,
     pages: Vec<Arc<Page>>,
 }
 
@@ -276,7 +279,8 @@ impl SetState {
         let input = input(self.object.as_ref(), &self.replicas, self.triggers.get(trigger)?, timing, now)?;
         let record = decide(&input);
         let id = self.stories.get_mut(trigger)?.call(&input, &record);
-        Some(Decided { id, record })
+        let round = self.round;
+        Some(Decided { id, record, round })
     }
 
     /// Everything that trigger's decision is made from; `None` without the InferenceSet, or without a page for it.
@@ -306,7 +310,8 @@ impl SetState {
             let input = input(object, replicas, trigger, timing, now)?;
             let record = decide(&input);
             let id = story.round(&input, &record);
-            Some(Decided { id, record })
+            let round = None;
+            Some(Decided { id, record, round })
         };
         let decisions: Vec<_> = self.triggers.iter().zip(&mut self.stories).filter_map(decided).collect();
         self.summary = Summary::of(&decisions);
