@@ -225,8 +225,10 @@ pub async fn eventually<T>(
     mut look: impl AsyncFnMut() -> anyhow::Result<Look<T>>,
 ) -> anyhow::Result<T> {
     let begin = Instant::now();
-    let mut last = "never looked".to_owned();
-    while begin.elapsed() < deadline {
+    let mut last;
+    loop {
+        // A look begun after the deadline is the last: the machine may have stood still since the one before.
+        let late = begin.elapsed() >= deadline;
         match tokio::time::timeout(LOOK, look()).await {
             Ok(Ok(Look::Met(value))) => {
                 tracing::info!(what, after = ?begin.elapsed(), "met");
@@ -236,9 +238,11 @@ pub async fn eventually<T>(
             Ok(Err(error)) => last = format!("error: {error:#}"),
             Err(_) => last = format!("a look took longer than {LOOK:?}"),
         }
+        if late {
+            bail!("not within {deadline:?}: {what}; last state: {last}");
+        }
         tokio::time::sleep(POLL).await;
     }
-    bail!("not within {deadline:?}: {what}; last state: {last}");
 }
 
 /// Looks again and again for the whole of `span`; `look` must never be met.

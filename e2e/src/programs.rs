@@ -209,6 +209,17 @@ impl Program {
         self.child.kill().await.with_context(|| format!("killing {}", self.start.pod))
     }
 
+    /// Kills it and starts it again, as it was.
+    ///
+    /// # Errors
+    /// When it was gone already, or cannot be started.
+    pub async fn replace(&mut self, directory: &Path) -> anyhow::Result<()> {
+        let killed = self.child.kill().await;
+        killed.with_context(|| format!("killing {}", self.start.pod))?;
+        *self = Self::spawn(directory, self.start.clone())?;
+        Ok(())
+    }
+
     /// Sends a signal, such as STOP and CONT.
     ///
     /// # Errors
@@ -250,6 +261,19 @@ impl Program {
             self.log.display(),
             lines.get(start..).unwrap_or_default().join("\n")
         )
+    }
+}
+
+impl Drop for Program {
+    /// Its ports are free once this returns.
+    fn drop(&mut self) {
+        let _gone = self.child.start_kill();
+        for _look in 0..500 {
+            if !matches!(self.child.try_wait(), Ok(None)) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 }
 

@@ -11,9 +11,9 @@ use super::documents::annotation;
 use super::objects::Kind;
 use crate::bed::{Bed, Look, never};
 
-/// One reconciliation of KAITO's that had begun before the change takes less.
-const SETTLED: Duration = Duration::from_millis(600);
-const WITHIN: Duration = Duration::from_secs(20);
+/// One reconciliation of KAITO's that had begun before the change takes less: up to 0.9 s were seen.
+const SETTLED: Duration = Duration::from_secs(2);
+const WITHIN: Duration = Duration::from_secs(60);
 
 /// Sets annotations under the scaler's prefix (`None` takes one away) until the change has lasted.
 ///

@@ -1,11 +1,11 @@
 //! The documents tests create: an InferenceSet as KAITO's documentation has it, a ScaledObject as a user writes it.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use anyhow::Result;
 use serde_json::{Value, json};
 
+use super::expect::KAITO_WITHIN;
 use super::objects::Kind;
 use crate::bed::{Bed, Look, eventually};
 
@@ -79,13 +79,13 @@ impl InferenceSet {
     /// before, so that one changed in between would be lost.
     ///
     /// # Errors
-    /// The API server's, or when KAITO takes longer than 30 seconds.
+    /// The API server's, or when KAITO takes longer than three minutes.
     pub async fn create(&self, bed: &Bed) -> Result<Value> {
         // KAITO does not watch nodes: without one at its first look it backs off for longer and longer.
         let labels = [("apps".to_owned(), self.nodes.clone())].into();
         bed.fleet.cover(labels).await?;
         let created = bed.create(Kind::INFERENCE_SET, &self.namespace, &self.document()).await?;
-        eventually(Duration::from_secs(30), "KAITO marks the InferenceSet", async || {
+        eventually(KAITO_WITHIN, "KAITO marks the InferenceSet", async || {
             let set = bed.get(Kind::INFERENCE_SET, &self.namespace, &self.name).await?;
             let marks =
                 ["hash", "revision"].map(|mark| set.pointer(&format!("/metadata/annotations/inferenceset.kaito.io~1{mark}")));

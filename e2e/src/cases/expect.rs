@@ -10,10 +10,10 @@ use anyhow::Result;
 use jiff::Timestamp;
 
 const SOON: Duration = Duration::from_secs(45);
-/// Some rounds of scraping, after KEDA has got round to the object.
-const METRIC_WITHIN: Duration = Duration::from_secs(60);
 /// KAITO works Workspaces off one after another, and many tests may order some at once.
-const KAITO_WITHIN: Duration = Duration::from_secs(180);
+pub const KAITO_WITHIN: Duration = Duration::from_secs(180);
+/// Some rounds of scraping, after KEDA has got round to the object and KAITO to its replicas.
+const METRIC_WITHIN: Duration = KAITO_WITHIN;
 
 /// An Event about the object with this reason, whose message has all these words.
 ///

@@ -15,8 +15,10 @@ use tokio::task::JoinSet;
 use super::objects::{Kind, number, text};
 use crate::bed::{Bed, Look, eventually};
 
-/// The HPA's Event about a step comes within this time of the step.
-const EVENT_WITHIN: Duration = Duration::from_secs(5);
+/// The HPA's Event about a step is there within this time.
+const EVENT_WITHIN: Duration = Duration::from_secs(30);
+/// It is of this time, before or after the step.
+const EVENT_NEAR: Duration = Duration::from_secs(10);
 
 /// One change of `spec.replicas`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -158,11 +160,12 @@ impl Record {
 
     fn cause(&self, at: Timestamp, to: i64) -> Option<String> {
         let size = format!("New size: {to};");
-        let near = |seen: Timestamp| seen.duration_since(at).unsigned_abs() <= EVENT_WITHIN;
+        let apart = |seen: &Timestamp| seen.duration_since(at).unsigned_abs();
         let found = self
             .rescales
             .iter()
-            .find(|(seen, message)| near(*seen) && message.starts_with(&size));
+            .filter(|(seen, message)| apart(seen) <= EVENT_NEAR && message.starts_with(&size))
+            .min_by_key(|(seen, _)| apart(seen));
         found.map(|(_, message)| message.clone())
     }
 }

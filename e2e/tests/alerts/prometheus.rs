@@ -172,7 +172,7 @@ fn faster(rules: &str) -> Result<String> {
             .get("expr")
             .and_then(Value::as_str)
             .context("an alert without expression")?;
-        let expression = expression.replace("[5m]", "[8s]").replace("[15m]", "[10s]");
+        let expression = expression.replace("[5m]", "[8s]").replace("[15m]", "[30s]");
         let faster = [("for", format!("{}ms", minutes * 200)), ("expr", expression)];
         let rule = rule.as_object_mut().context("a rule that is no object")?;
         rule.extend(faster.map(|(key, value)| (key.to_owned(), json!(value))));

@@ -104,7 +104,7 @@ async fn lists(stage: &Stage) -> Result<()> {
             .inject(Rule::new(scope.verbs(WATCH), Fault::gone_event()).times(times))
     };
     let again = [gone(ours, 1), gone(theirs, 4)];
-    stage.note("an edit arrives though a list hangs", stage.edit(7, HEALED).await?)?;
+    stage.note("an edit arrives though a list hangs", stage.edit(7, 2 * HEALED).await?)?;
     struck(&hung, 1).await?;
     struck(&cut, 1).await?;
     drop((hung, cut, again, trouble));

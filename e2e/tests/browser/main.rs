@@ -1,10 +1,9 @@
 //! The scaler's page in a real browser, Debian's chromium without a screen. Where there is none, `cargo xtask test` says so.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use keda_kaito_core::explain::Explanation;
-use keda_kaito_e2e::bed::{Look, eventually};
 use keda_kaito_e2e::cases::documents::{InferenceSet, swift_scaled_object, trigger};
 use keda_kaito_e2e::cases::expect;
 use keda_kaito_e2e::cases::objects::Kind;
@@ -44,15 +43,27 @@ async fn open(url: &str) -> Result<Page> {
     })
 }
 
+/// Opens the page until it shows all of that.
 async fn shows(url: &str, parts: &[&str]) -> Result<()> {
-    eventually(2 * OPENED_WITHIN, &format!("{url} shows {parts:?}"), async || {
-        let Page { document, complaints } = open(url).await?;
+    let begun = Instant::now();
+    loop {
+        let seen = open(url).await;
+        let Err(problem) = seen.and_then(|page| page.shows(parts)) else {
+            return Ok(());
+        };
+        let late = begun.elapsed() >= OPENED_WITHIN;
+        ensure!(!late, "{url}: {problem:#}");
+    }
+}
+
+impl Page {
+    fn shows(&self, parts: &[&str]) -> Result<()> {
+        let Self { document, complaints } = self;
         ensure!(complaints.is_empty(), "{complaints}");
-        let all = parts.iter().all(|part| document.contains(part));
-        Ok(Look::when(all, document))
-    })
-    .await
-    .map(drop)
+        let missing = parts.iter().find(|part| !document.contains(**part));
+        ensure!(missing.is_none(), "{missing:?} is not in {document}");
+        Ok(())
+    }
 }
 
 #[tokio::test]

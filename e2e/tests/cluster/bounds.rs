@@ -1,7 +1,5 @@
 //! Where the largest count comes from: the annotation first, else the node count limit, followed when they change.
 
-use std::time::Duration;
-
 use anyhow::{Result, ensure};
 use keda_kaito_e2e::bed::{Bed, Look, eventually};
 use keda_kaito_e2e::cases::annotations::change;
@@ -77,6 +75,12 @@ async fn a_limit_that_holds_not_one_replica_is_said_to_be_too_small() -> Result<
             .node_count_limit(2)
             .annotated(&[("auto-provision", "true"), ("threshold", "10")]);
         set.create(&bed).await?;
+        eventually(expect::KAITO_WITHIN, "KAITO counts the nodes of a replica", async || {
+            let workspaces = bed.list(Kind::WORKSPACE, &namespace).await?;
+            let counts: Vec<_> = workspaces.iter().map(|one| number(one, "/status/targetNodeCount")).collect();
+            Ok(Look::when(counts.contains(&Some(3)), counts))
+        })
+        .await?;
         let words = ["spec.nodeCountLimit", "2", "3"];
         expect::event(&bed, &namespace, Kind::INFERENCE_SET, "phi", "NodeCountLimitTooSmall", &words).await?;
         ensure!(
@@ -97,7 +101,7 @@ async fn limit(bed: &Bed, namespace: &str, nodes: u32) -> Result<()> {
 
 async fn has_bounds(bed: &Bed, namespace: &str, min: i64, max: i64) -> Result<()> {
     let what = format!("ScaledObject and HPA have the bounds {min} to {max}");
-    eventually(Duration::from_secs(60), &what, async || {
+    eventually(expect::KAITO_WITHIN, &what, async || {
         let object = bed.get(Kind::SCALED_OBJECT, namespace, "phi").await?;
         let hpa = bed.get(Kind::HPA, namespace, "keda-hpa-phi").await?;
         let shown = [

@@ -99,9 +99,10 @@ async fn a_replica_that_still_downloads_its_model_counts_as_busy() -> Result<()>
         }
         let loading = json!({"cold_start_ms": 600_000, "download_ms": 600_000});
         bed.fleet.set(namespace, "phi", loading).await?;
-        let ordered = json!({"spec": {"replicas": 4}});
-        bed.patch(Kind::INFERENCE_SET, namespace, "phi", &ordered).await?;
-        observer.next_after(Timestamp::UNIX_EPOCH, 4, Duration::from_secs(5)).await?;
+        let busy = Timestamp::now();
+        bed.fleet.set(namespace, "phi", json!({"waiting": 13})).await?;
+        observer.next_after(busy, 4, HEALED).await?;
+        bed.fleet.set(namespace, "phi", json!({"waiting": 10})).await?;
         // 30 waiting on four replicas would be three, if the fourth were idle and not on its way.
         expect::holds(observer, Timestamp::now(), FAULT).await?;
         bed.fleet

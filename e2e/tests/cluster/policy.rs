@@ -53,7 +53,7 @@ async fn up_hold_down(bed: &Bed, namespace: &str, nodes: &str, nodes_per_replica
     set.create(bed).await?;
     let observer = Observer::start(bed, namespace, "phi").await?;
     load(bed, namespace, 5.0, 3.0).await?;
-    eventually(Duration::from_secs(60), "the HPA reads a decided count", async || {
+    eventually(expect::KAITO_WITHIN, "the HPA reads a decided count", async || {
         let hpa = bed.get(Kind::HPA, namespace, "keda-hpa-phi").await?;
         let shown = (condition(&hpa, "ScalingActive").to_owned(), number(&hpa, "/spec/maxReplicas"));
         Ok(Look::when(shown == ("True".to_owned(), Some(3)), shown))

@@ -1,11 +1,10 @@
 //! ScaledObjects as released versions of the Go reference rendered them, recorded from an API server: served as they are,
 //! and taken over in place, without deleting the HPA.
 
-use std::time::Duration;
-
 use anyhow::{Context, Result, ensure};
 use keda_kaito_core::names;
 use keda_kaito_e2e::bed::{Bed, Look, eventually};
+use keda_kaito_e2e::cases::annotations::change;
 use keda_kaito_e2e::cases::documents::InferenceSet;
 use keda_kaito_e2e::cases::objects::{Kind, condition, text};
 use keda_kaito_e2e::cases::{expect, running};
@@ -21,7 +20,6 @@ const POLICY: (&str, &str) = (
     include_str!("../../../crates/core/tests/fixtures/reference/v0.6.2/inferencesets.yaml"),
     include_str!("../../../crates/core/tests/fixtures/reference/v0.6.2/scaledobjects.yaml"),
 );
-const SOON: Duration = Duration::from_secs(60);
 const WAITING: &str = "vllm:num_requests_waiting";
 
 #[tokio::test]
@@ -93,7 +91,14 @@ async fn as_rendered(bed: &Bed, namespace: &str, recorded: (&str, &str), name: &
 async fn taken_over(bed: &Bed, namespace: &str, recorded: (&str, &str), name: &str) -> Result<Value> {
     let set = find(recorded.0, name)?;
     // The annotations come last, as if our provisioner had been started after the reference had gone.
-    let annotations = set.pointer("/metadata/annotations").cloned().context("no annotations")?;
+    let annotations = set.pointer("/metadata/annotations").and_then(Value::as_object);
+    let annotations: Vec<_> = annotations
+        .context("no annotations")?
+        .iter()
+        .map(|(key, value)| (key.strip_prefix("scaledobject.kaito.sh/"), value.as_str()))
+        .map(|(key, value)| Some((key?.to_owned(), value?.to_owned())))
+        .collect::<Option<_>>()
+        .context("an annotation that is not the scaler's")?;
     let set = InferenceSet::new(namespace, name).node_count_limit(5);
     let set = set.create(bed).await?;
     let object = moved(find(recorded.1, name)?, namespace, text(&set, "/metadata/uid"));
@@ -104,16 +109,14 @@ async fn taken_over(bed: &Bed, namespace: &str, recorded: (&str, &str), name: &s
     write_as_reference(bed, Kind::SCALED_OBJECT, namespace, mine).await?;
     let before = hpa_of(bed, namespace, name).await?;
 
-    bed.patch(
-        Kind::INFERENCE_SET,
-        namespace,
-        name,
-        &json!({"metadata": {"annotations": annotations}}),
-    )
-    .await?;
+    let changes: Vec<_> = annotations
+        .iter()
+        .map(|(key, value)| (key.as_str(), Some(value.as_str())))
+        .collect();
+    change(bed, namespace, name, &changes).await?;
     let managed = json!({"metadata": {"annotations": {names::MANAGED_BY: names::MANAGED_BY_VALUE}}});
     bed.patch(Kind::SCALED_OBJECT, namespace, name, &managed).await?;
-    let taken = eventually(SOON, "the object is ours", async || {
+    let taken = eventually(expect::KAITO_WITHIN, "the object is ours", async || {
         let object = bed.get(Kind::SCALED_OBJECT, namespace, name).await?;
         let ours = manages(&object, names::PROVISIONER_FIELD_MANAGER);
         let theirs = manages(&object, names::REFERENCE_FIELD_MANAGER);
@@ -125,7 +128,7 @@ async fn taken_over(bed: &Bed, namespace: &str, recorded: (&str, &str), name: &s
     })
     .await?;
     let version = text(&taken, "/spec/scaleTargetRef/apiVersion");
-    eventually(SOON, "the HPA follows", async || {
+    eventually(expect::KAITO_WITHIN, "the HPA follows", async || {
         let hpa = bed.get(Kind::HPA, namespace, &format!("keda-hpa-{name}")).await?;
         let same = text(&hpa, "/metadata/uid") == text(&before, "/metadata/uid");
         ensure!(same, "the HPA was deleted on the way");
@@ -140,7 +143,7 @@ async fn taken_over(bed: &Bed, namespace: &str, recorded: (&str, &str), name: &s
 }
 
 async fn hpa_of(bed: &Bed, namespace: &str, name: &str) -> Result<Value> {
-    eventually(SOON, "KEDA makes the HPA", async || {
+    eventually(expect::KAITO_WITHIN, "KEDA makes the HPA", async || {
         bed.get(Kind::HPA, namespace, &format!("keda-hpa-{name}"))
             .await
             .map(Look::Met)

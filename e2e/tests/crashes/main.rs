@@ -58,7 +58,7 @@ async fn every_program_may_die_and_no_replica_is_lost() -> Result<()> {
         let certmgr = begin(Name::Certmgr).await?;
         secret_is_back(&bed, Duration::from_secs(20)).await?;
         bed.delete(Kind::SECRET, "keda", names::CLIENT_SECRET).await?;
-        secret_is_back(&bed, Duration::from_secs(5)).await?;
+        secret_is_back(&bed, Duration::from_secs(20)).await?;
 
         // KEDA's operator.
         parts::run(&bed, "stop", &["keda-operator"]).await?;

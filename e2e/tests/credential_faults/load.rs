@@ -30,7 +30,8 @@ const PAUSE: Duration = Duration::from_millis(50);
 const FRESH_EVERY: u64 = 4;
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 const ASK_EVERY: Duration = Duration::from_millis(500);
-const DEADLINE: Duration = Duration::from_secs(5);
+/// Longer than the machine may stand still: a call that fails has been answered so, or its connection ended.
+const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Whose address the calls come from: nobody else's.
 pub(crate) const CALLER: Ipv4Addr = Ipv4Addr::new(10, 244, 3, 1);

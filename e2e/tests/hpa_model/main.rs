@@ -223,6 +223,8 @@ async fn serve_targets(bed: &Bed) -> Result<()> {
     let name = text(&definition, "/metadata/name");
     eventually(Duration::from_secs(20), "the scale targets are served", async || {
         let definition = bed.get(Kind::CRD, "", name).await?;
+        // Established is what it will be served by; a list is what serves it.
+        bed.list(TARGET, "default").await?;
         Ok(Look::when(condition(&definition, "Established") == "True", ()))
     })
     .await
@@ -239,8 +241,11 @@ async fn a_value_passes_keda_in_thousandths() -> Result<()> {
             let row = row(given, 1.0, 1, 1, 0.0, 0.0);
             decide(&bed, &namespace, &name, row, &scaler).await?;
             let metric = format!("s0-{METRIC}");
-            let seen = keda::external_metric(&bed.client, &namespace, &name, &metric).await?;
-            ensure!(milli(seen) == milli(given), "{given} became {seen}");
+            eventually(DECIDED_WITHIN, &format!("{given} as KEDA gives it"), async || {
+                let seen = keda::external_metric(&bed.client, &namespace, &name, &metric).await?;
+                Ok(Look::when(milli(seen) == milli(given), seen))
+            })
+            .await?;
         }
         Ok(())
     })

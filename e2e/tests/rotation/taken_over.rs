@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::credentials::{Credentials, refusal, secret, value};
 use crate::reference::{self, Scaler};
 use crate::service::Service;
-use crate::stage::{METRIC, REPLICAS, SHORT_GATES, Stage, stand_for_service};
+use crate::stage::{METRIC, REPLICAS, SHORT_GATES, Stage, alone, stand_for_service};
 use crate::witness::Witness;
 
 const SERVICE: &str = "10.244.254.12";
@@ -30,12 +30,13 @@ async fn the_credentials_of_the_reference_are_taken_over_while_keda_calls() -> R
     let service = Service::start(&format!("{SERVICE}:10450"), &[&theirs]).await?;
     stand_for_service(&bed, &[SERVICE])?;
     bed.with_namespace("taken-over", async |namespace| {
+        alone(&bed).await?;
         as_rendered(&bed, &namespace).await?;
         let before = Witness::now(&bed, &[]).await?;
 
         // Both authorities are out for long enough to move the Service.
         let begun = Instant::now();
-        let gates = [&["--trust-minimum-age=20s"], &SHORT_GATES[1..]].concat();
+        let gates = [&["--trust-minimum-age=45s"], &SHORT_GATES[1..]].concat();
         let (stage, _certmgr) = Stage::set_aside(&bed, &gates).await?;
         let ready = begun.elapsed();
         let serving = Witness::now(&bed, &stage.scalers).await?;

@@ -20,10 +20,10 @@ use super::fleet::{self, Place};
 use super::support::{self, HOME, is_of_lease, metric, metric_is, user};
 use super::tunnel::Tunnel;
 
-/// 15 s of lease and 2 s until the next look are promised; the rest is for a machine that is busy.
-const UNASKED: Duration = Duration::from_secs(22);
-/// 3 s are promised.
-const ASKED: Duration = Duration::from_secs(8);
+/// 15 s of lease and 2 s until the next look are promised; the rest is for a machine that stands still meanwhile.
+const UNASKED: Duration = Duration::from_secs(40);
+/// 3 s are promised; who waits for the lease to end takes longer than this.
+const ASKED: Duration = Duration::from_secs(12);
 /// Longer than the lease.
 const PAUSE: Duration = Duration::from_secs(20);
 /// Time for a leader that is none any more to do what it must not.
