@@ -10,7 +10,7 @@ use crate::hpa::Tolerance;
 use crate::moment::Moment;
 use crate::policy::{Combine, MetricKind, MetricRule, ScalingPolicy};
 use crate::record::{DecisionInput, DecisionRecord, decide};
-use crate::situation::{MetricType, Scale, wanted};
+use crate::situation::{Cooldown, MetricType, Scale, wanted};
 use crate::trigger::{Aggregation, DesiredReplicas};
 use crate::window::{Reading, ReplicaSeries, Segment};
 
@@ -89,6 +89,7 @@ impl Bed {
                 scaling_modifiers: false,
                 other_target: false,
                 down_window: Duration::from_secs(300),
+                cooldown: Cooldown::default(),
             },
             timing: Timing::default(),
             replicas: Vec::new(),

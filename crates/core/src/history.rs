@@ -4,6 +4,7 @@
 #[cfg(test)]
 mod tests;
 
+use std::cmp::Ordering;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -56,6 +57,10 @@ pub struct History {
     members_since: Option<Moment>,
     /// One per replica without a Workspace, oldest first.
     missing_since: Vec<Moment>,
+    /// When spec.replicas was last seen to rise.
+    raised_at: Option<Moment>,
+    /// When it was last seen to fall.
+    lowered_at: Option<Moment>,
 }
 
 impl History {
@@ -90,6 +95,24 @@ impl History {
     pub fn told(&mut self, now: Moment, told: bool) {
         if !told {
             self.untold_at = Some(now);
+        }
+    }
+
+    /// Takes in that spec.replicas was seen to change.
+    pub fn moved(&mut self, now: Moment, from: u32, to: u32) {
+        match to.cmp(&from) {
+            Ordering::Greater => self.raised_at = Some(now),
+            Ordering::Less => self.lowered_at = Some(now),
+            Ordering::Equal => {}
+        }
+    }
+
+    /// When the last move in that direction was seen.
+    pub fn last_move(&self, direction: Lean) -> Option<Moment> {
+        match direction {
+            Lean::Up => self.raised_at,
+            Lean::Down => self.lowered_at,
+            Lean::Hold => None,
         }
     }
 

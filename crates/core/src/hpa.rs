@@ -101,16 +101,19 @@ impl Arithmetic {
         let (usage, target) = (value as f64, self.target as f64);
         let ratio = usage / (target * f64::from(self.status));
         let within = 1.0 - self.tolerance.down <= ratio && ratio <= 1.0 + self.tolerance.up;
-        if within {
-            return self.status;
-        }
+        if within { self.status } else { self.calls_for(value) }
+    }
+
+    /// The count that `value` (thousandths) calls for, were there no tolerance.
+    pub fn calls_for(&self, value: i64) -> u32 {
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
-            reason = "as the HPA: capped at i32::MAX, never negative"
+            clippy::cast_precision_loss,
+            reason = "as the HPA computes: capped at i32::MAX, never negative"
         )]
         {
-            (usage / target).ceil().min(f64::from(i32::MAX)) as u32
+            (value as f64 / self.target as f64).ceil().min(f64::from(i32::MAX)) as u32
         }
     }
 

@@ -18,16 +18,16 @@ use crate::hpa;
 use crate::simple;
 use crate::situation::Situation;
 use crate::trigger::Aggregation;
-use crate::verdict::Verdict;
+use crate::verdict::{Verdict, direction};
 
-pub use crate::situation::{DecisionInput, MetricType, Scale, wanted};
+pub use crate::situation::{Cooldown, DecisionInput, MetricType, Scale, wanted};
 pub use crate::verdict::{Clamp, MetricRecord};
 pub use id::{BadDecisionId, DecisionId};
 pub use warnings::{Warning, WarningReason};
 
 /// An input as `scaler decide` reads it (there on one line). `trigger.aggregation` is one of those KEDA may ask for, or
 /// `desired-replicas` with the policy as in a trigger's metadata; `scale.tolerance` (0.1 both), `scale.metricType`
-/// (AverageValue), `scale.scalingModifiers` (false), `scale.downWindow` (300), `timing` and `history` may be left out. A
+/// (AverageValue), `scale.scalingModifiers` (false), `scale.downWindow` (300), `scale.cooldown` (none), `timing` and `history` may be left out. A
 /// reading is one of `{"gauge": 3}`, `{"histogram": {"sum": 1.5, "count": 2}}`, `{"absent": {}}`,
 /// `{"mismatch": {"exposed": "counter"}}` and `{"unusable": {"problem": "not finite"}}`; a histogram's `points` are
 /// `[seconds, sum, count, starts a segment]`. Without `history` only moves that need no window are made.
@@ -91,8 +91,9 @@ pub struct ReplicaRecord {
 /// Decides. Costs microseconds for a fleet of ordinary size.
 pub fn decide(input: &DecisionInput<'_>) -> DecisionRecord {
     let situation = Situation::of(input);
-    let verdict = judge(&situation);
+    let mut verdict = judge(&situation);
     let warnings = warnings::of(&situation);
+    verdict.clamps.extend(cooldown(&situation, &verdict));
     DecisionRecord {
         answer: match verdict.value {
             Ok(milli) => Answer::Value(hpa::value(milli)),
@@ -158,6 +159,13 @@ fn judge(situation: &Situation<'_, '_>) -> Verdict {
             Verdict { value, ..verdict }
         }
     }
+}
+
+/// The HPA takes the wish, and waits with it.
+fn cooldown(situation: &Situation<'_, '_>, verdict: &Verdict) -> Option<Clamp> {
+    let wish = direction(verdict.desired?, situation.scale.spec_replicas);
+    let told = situation.scale.is_understood() && verdict.value.is_ok();
+    (told && situation.cools_down(wish)).then_some(Clamp::Cooldown)
 }
 
 fn exactly(value: Result<f64, String>) -> Verdict {

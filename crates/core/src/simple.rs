@@ -114,6 +114,10 @@ fn answer_candidate(situation: &Situation<'_, '_>, arithmetic: &Arithmetic, cand
             Clamp::MaxReplicas
         });
     }
+    let is_still = current > 0 && candidate.now == Lean::Hold && candidate.unbounded == Lean::Hold;
+    if is_still && scale.clamp(arithmetic.calls_for(candidate.value)) != current {
+        verdict.clamps.push(Clamp::Tolerance);
+    }
     verdict
 }
 

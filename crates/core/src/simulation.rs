@@ -20,7 +20,7 @@ use crate::hpa::behavior::{Autoscaler, Rules};
 use crate::moment::Moment;
 use crate::policy::{Combine, MetricKind, MetricRule, ScalingPolicy};
 use crate::record::{DecisionRecord, Scale};
-use crate::situation::MetricType;
+use crate::situation::{Cooldown, MetricType};
 use crate::trigger::{Aggregation, DesiredReplicas};
 
 use faults::Fault;
@@ -137,6 +137,7 @@ impl Setting {
             scaling_modifiers: false,
             other_target: false,
             down_window: Duration::from_secs(300),
+            cooldown: Cooldown::default(),
         }
     }
 

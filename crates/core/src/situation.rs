@@ -52,6 +52,19 @@ pub struct Scale {
     /// The HPA's scale-down stabilization. A policy brings its own.
     #[serde(with = "crate::moment::seconds", default = "default_down_window")]
     pub down_window: Duration,
+    /// For how long after one step up, and down, the HPA's policies allow no other. A policy brings its own.
+    #[serde(default)]
+    pub cooldown: Cooldown,
+}
+
+/// Durations in seconds; none by default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Cooldown {
+    #[serde(with = "crate::moment::seconds")]
+    pub up: Duration,
+    #[serde(with = "crate::moment::seconds")]
+    pub down: Duration,
 }
 
 /// The trigger's metricType.
@@ -134,6 +147,27 @@ impl<'v, 'a> Situation<'v, 'a> {
     /// Whether every set of samples of the last `window` leant that way; see [`History::supports`].
     pub(crate) fn supports(&self, direction: Lean, window: Duration) -> bool {
         self.history.supports(direction, window, self.now, self.timing)
+    }
+
+    /// Whether a step in that direction was seen so recently that the HPA makes no other yet.
+    pub(crate) fn cools_down(&self, direction: Lean) -> bool {
+        let cooldown = match self.trigger {
+            Aggregation::DesiredReplicas(request) => Cooldown {
+                up: request.policy.scale_up_cooldown,
+                down: request.policy.scale_down_cooldown,
+            },
+            Aggregation::Sum { .. }
+            | Aggregation::ServiceAvg { .. }
+            | Aggregation::WindowedAvg { .. }
+            | Aggregation::Gate { .. } => self.scale.cooldown,
+        };
+        let lasts = match direction {
+            Lean::Up => cooldown.up,
+            Lean::Down => cooldown.down,
+            Lean::Hold => return false,
+        };
+        let last = self.history.last_move(direction);
+        last.is_some_and(|last| self.now.since(last) < lasts)
     }
 
     /// Names of the replicas whose samples count, sorted.

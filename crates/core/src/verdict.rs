@@ -23,6 +23,10 @@ pub enum Clamp {
     Unknown,
     /// The HPA would move another way once status.replicas has caught up with spec.replicas.
     StatusLags,
+    /// The HPA made a step this way so recently that its policies allow no other yet.
+    Cooldown,
+    /// The value calls for another count, but lies so near the target that the HPA lets it be.
+    Tolerance,
     /// No value makes the HPA return the wanted count; the next one beyond is published.
     Beyond,
 }

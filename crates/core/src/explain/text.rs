@@ -289,6 +289,8 @@ fn clamp_meaning(clamp: Clamp) -> &'static str {
         Clamp::NewCapacity => "a replica that has never served is on its way",
         Clamp::Unknown => "a silent or pending replica forbids a move down",
         Clamp::StatusLags => "the HPA would move another way once status.replicas has caught up",
+        Clamp::Cooldown => "the HPA's policies: its last step this way was too recent for another",
+        Clamp::Tolerance => "the HPA's tolerance: the value is too near the target to move for",
         Clamp::Beyond => "the HPA's tolerance: no value makes it return the wanted count, so the next one beyond is told",
     }
 }

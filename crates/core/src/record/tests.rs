@@ -305,3 +305,34 @@ fn new_segment_after_the_last_round_changes_no_answer_by_itself() {
         .push(NOW, Segment::of("another", 0, 0), |_, _| Reading::Gauge(12.0));
     assert_eq!(bed.decide(), before);
 }
+
+#[test]
+fn wish_that_follows_a_step_too_soon_waits_for_the_cooldown() {
+    let clamps = |spec: u32, moved: (u64, u32, u32), up: u64| {
+        let mut bed = Bed::new(sum(10.0), spec);
+        for _ in 0..spec {
+            bed = bed.serving(25.0);
+        }
+        bed.input.scale.cooldown.up = std::time::Duration::from_secs(up);
+        bed.input.history.to_mut().moved(ago(moved.0), moved.1, moved.2);
+        let record = bed.decide();
+        assert_eq!(record.lean, Lean::Up);
+        record.clamps
+    };
+    assert_eq!(clamps(2, (299, 1, 2), 300), [Clamp::Cooldown]);
+    assert_eq!(clamps(2, (300, 1, 2), 300), []);
+    assert_eq!(clamps(2, (10, 3, 2), 300), [], "a step down forbids none up");
+    assert_eq!(clamps(2, (10, 1, 2), 0), [], "no policy, no cooldown");
+}
+
+#[test]
+fn a_policy_brings_its_own_cooldown() {
+    let mut bed = Bed::new(policy(vec![gauge(WAITING, 10.0, 2.0)], Combine::And), 2)
+        .serving(25.0)
+        .serving(25.0)
+        .leaning(Lean::Up, 900);
+    assert_eq!(bed.decide().desired, Some(3));
+    assert_eq!(bed.decide().clamps, []);
+    bed.input.history.to_mut().moved(ago(200), 1, 2);
+    assert_eq!(bed.decide().clamps, [Clamp::Cooldown]);
+}

@@ -178,3 +178,23 @@ fn lean_ignores_bounds_and_windows_so_that_it_can_be_remembered() {
         assert_eq!(bed.decide().lean, lean, "{name}");
     }
 }
+
+#[test]
+fn value_that_calls_for_a_move_within_the_tolerance_says_so() {
+    let near = |values: [f64; 2]| {
+        let mut bed = long_down(ordered(2).serving(values[0]).serving(values[1]));
+        bed = bed.tolerance(0.1, 0.6);
+        let record = bed.decide();
+        (record.desired, record.clamps)
+    };
+    assert_eq!(near([10.0, 11.0]), (Some(2), vec![Clamp::Tolerance]));
+    assert_eq!(near([5.0, 5.0]), (Some(2), vec![Clamp::Tolerance]));
+    // The HPA rounds up: twelve are two replicas' work anyway.
+    assert_eq!(near([6.0, 6.0]), (Some(2), vec![]));
+    assert_eq!(near([10.0, 10.0]), (Some(2), vec![]));
+    assert_eq!(near([10.0, 13.0]), (Some(3), vec![]));
+    // No more would be allowed in any case.
+    let mut full = ordered(2).bounds(1, 2).serving(10.0).serving(11.0);
+    full = full.tolerance(0.1, 0.1);
+    assert_eq!(full.decide().clamps, []);
+}

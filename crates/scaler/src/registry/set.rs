@@ -104,6 +104,9 @@ impl SetState {
             && before.uid == after.uid
             && before.spec_replicas != after.spec_replicas
         {
+            for trigger in &mut self.triggers {
+                trigger.history.moved(reader.now, before.spec_replicas, after.spec_replicas);
+            }
             for story in &mut self.stories {
                 story.journal.moved(reader.now, before.spec_replicas, after.spec_replicas);
             }

@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use keda_kaito_core::crd::{ScaleTargetRef, ScaledObject, ScalingRules, Trigger};
 use keda_kaito_core::hpa::Tolerance;
 use keda_kaito_core::names::{INFERENCE_SET_KIND, KAITO_GROUP};
-use keda_kaito_core::record::{MetricType, Scale};
+use keda_kaito_core::record::{Cooldown, MetricType, Scale};
 use keda_kaito_core::trigger::{Aggregation, TriggerRequest, decode, is_ours};
 use kube::ResourceExt;
 
@@ -30,6 +30,7 @@ pub struct TriggerFacts {
     pub other_target: bool,
     pub up_window: Duration,
     pub down_window: Duration,
+    pub cooldown: Cooldown,
 }
 
 /// How triggers are read in this cluster.
@@ -83,6 +84,10 @@ fn facts(object: &ScaledObject, trigger: &Trigger, request: TriggerRequest, rule
         scaling_modifiers: object.has_scaling_modifiers(),
         up_window: window(up).unwrap_or_default(),
         down_window: window(down).unwrap_or(DOWN_WINDOW),
+        cooldown: Cooldown {
+            up: cooldown(up),
+            down: cooldown(down),
+        },
     }
 }
 
@@ -123,6 +128,15 @@ fn window(rules: Option<&ScalingRules>) -> Option<Duration> {
     Some(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))
 }
 
+/// For how long one step forbids the next: where a single policy allows one replica in its period.
+fn cooldown(rules: Option<&ScalingRules>) -> Duration {
+    let period = match rules.map(|rules| rules.policies.as_slice()) {
+        Some([one]) if one.type_ == "Pods" && one.value == 1 => one.period_seconds,
+        _ => 0,
+    };
+    Duration::from_secs(u64::try_from(period).unwrap_or(0))
+}
+
 /// A Kubernetes quantity as fractions of one are written: `0.1`, `100m`, `0`.
 fn quantity(text: &IntOrString) -> Option<f64> {
     let text = match text {
@@ -160,6 +174,7 @@ impl TriggerFacts {
             scaling_modifiers: self.scaling_modifiers,
             other_target: self.other_target,
             down_window: self.down_window,
+            cooldown: self.cooldown,
         }
     }
 
@@ -220,8 +235,14 @@ mod tests {
             "minReplicaCount": 2, "maxReplicaCount": 7,
             "advanced": {
                 "horizontalPodAutoscalerConfig": {"behavior": {
-                    "scaleUp": {"stabilizationWindowSeconds": 60, "tolerance": "100m"},
-                    "scaleDown": {"stabilizationWindowSeconds": 600, "tolerance": "0.5"}
+                    "scaleUp": {
+                        "stabilizationWindowSeconds": 60, "tolerance": "100m",
+                        "policies": [{"type": "Pods", "value": 1, "periodSeconds": 300}],
+                    },
+                    "scaleDown": {
+                        "stabilizationWindowSeconds": 600, "tolerance": "0.5",
+                        "policies": [{"type": "Percent", "value": 100, "periodSeconds": 15}],
+                    }
                 }},
                 "scalingModifiers": {"formula": "a+b"}
             },
@@ -231,6 +252,14 @@ mod tests {
         assert_eq!((facts.min_replicas, facts.max_replicas), (2, 7));
         assert_eq!(facts.tolerance, Tolerance { up: 0.1, down: 0.5 });
         assert_eq!(facts.down_window, Duration::from_secs(600));
+        let up = Duration::from_secs(300);
+        assert_eq!(
+            facts.scale(1, 1).cooldown,
+            Cooldown {
+                up,
+                ..Cooldown::default()
+            }
+        );
         assert_eq!(facts.metric_type, MetricType::Value);
         assert!(facts.scaling_modifiers);
         assert_eq!(facts.count_lasts(), Duration::from_secs(60));
