@@ -34,6 +34,7 @@ use crate::registry::Registry;
 use crate::registry::trigger::TriggerRules;
 use crate::reporter::Reporter;
 use crate::server::credentials::Follower;
+use crate::server::health::follow;
 use crate::server::{Connections, Patience, Server, routes};
 use crate::service::Service;
 use crate::tls::CallerRules;
@@ -142,8 +143,10 @@ pub async fn run(args: ScalerArgs, ctx: ProcessContext) -> anyhow::Result<()> {
             tracing::info!(%address, "serving KEDA");
             opened.send_replace(true);
         };
-        server.serve(address, routes, listening).await.map(|()| drop(health))
+        server.serve(address, routes, listening).await
     });
+    let (readiness, shutdown) = (ctx.readiness.clone(), ctx.shutdown.clone());
+    tasks.spawn("health", async move { follow(health, readiness, shutdown).await });
 
     let acknowledger = Acknowledger {
         api: Api::namespaced(clients.api.clone(), &release),

@@ -8,6 +8,7 @@ mod connection;
 pub mod connections;
 pub mod credentials;
 mod handshakes;
+pub mod health;
 #[cfg(test)]
 mod tests;
 
@@ -29,7 +30,7 @@ use crate::tls::{CallerRules, Credentials};
 pub use connection::Peer;
 pub use connections::Connections;
 
-/// Largest message KEDA may send.
+/// Largest message a caller may send.
 const MAX_MESSAGE: usize = 64 * 1024;
 
 /// The one protocol spoken, as ALPN names it.
@@ -88,7 +89,10 @@ pub fn routes(
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1()?;
     let scaler = ExternalScalerServer::new(scaler).max_decoding_message_size(MAX_MESSAGE);
-    let routes = Routes::new(scaler).add_service(health).add_service(reflection).prepare();
+    let routes = Routes::new(scaler)
+        .add_service(health.max_decoding_message_size(MAX_MESSAGE))
+        .add_service(reflection.max_decoding_message_size(MAX_MESSAGE))
+        .prepare();
     Ok((routes, reporter))
 }
 

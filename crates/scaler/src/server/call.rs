@@ -21,9 +21,11 @@ use crate::metrics::{Metrics, code_name};
 
 /// No unary call takes longer, reading its message included.
 pub(super) const DEADLINE: Duration = Duration::from_millis(500);
+/// Streams of the services beside ours.
+const STREAMS: [&str; 2] = ["/grpc.health.v1.Health/Watch", "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"];
 const PREFIX: &str = "/externalscaler.ExternalScaler/";
 /// [`PREFIX`] without its slashes.
-const SERVICE: &str = "externalscaler.ExternalScaler";
+pub(super) const SERVICE: &str = "externalscaler.ExternalScaler";
 
 /// The calls of one connection.
 #[derive(Clone)]
@@ -60,11 +62,11 @@ impl hyper::service::Service<Request<Incoming>> for Calls {
         let call = async move {
             let start = Instant::now();
             let response = match method {
-                Method::Unary(_) => match tokio::time::timeout(DEADLINE, answer).await {
+                Method::Unary(_) | Method::Other => match tokio::time::timeout(DEADLINE, answer).await {
                     Ok(response) => response?,
                     Err(_elapsed) => Status::deadline_exceeded("no answer within 500 ms").into_http(),
                 },
-                Method::Stream(_) | Method::Other => answer.await?,
+                Method::Stream(_) | Method::OtherStream => answer.await?,
             };
             if let Method::Unary(name) | Method::Stream(name) = method {
                 let code = code(&response);
@@ -86,7 +88,9 @@ impl hyper::service::Service<Request<Incoming>> for Calls {
 enum Method {
     Unary(&'static str),
     Stream(&'static str),
+    /// Of the services beside ours, or of none.
     Other,
+    OtherStream,
 }
 
 impl Method {
@@ -120,6 +124,7 @@ impl Method {
             Some("GetMetricSpec") => Self::Unary("GetMetricSpec"),
             Some("IsActive") => Self::Unary("IsActive"),
             Some("StreamIsActive") => Self::Stream("StreamIsActive"),
+            _ if STREAMS.contains(&path) => Self::OtherStream,
             _ => Self::Other,
         }
     }

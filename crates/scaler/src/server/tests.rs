@@ -11,6 +11,7 @@ use hyper_util::rt::TokioIo;
 use keda_kaito_externalscaler::external_scaler_client::ExternalScalerClient;
 use keda_kaito_externalscaler::*;
 use keda_kaito_runtime::metrics::SharedRegistry;
+use keda_kaito_runtime::readiness::{Gate, Readiness};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::TcpStream;
@@ -68,6 +69,7 @@ struct Running {
     publish: watch::Sender<Option<Arc<Credentials>>>,
     connections: Connections,
     exported: SharedRegistry,
+    ready: Gate,
     shutdown: CancellationToken,
     task: JoinHandle<std::io::Result<()>>,
 }
@@ -92,7 +94,10 @@ impl Running {
             metrics: Metrics::register(&exported),
             shutdown: shutdown.clone(),
         });
-        let (routes, _reporter) = routes(service).unwrap();
+        let (routes, reporter) = routes(service).unwrap();
+        let readiness = Readiness::default();
+        let ready = readiness.gate("test", "not yet");
+        tokio::spawn(health::follow(reporter, readiness, shutdown.clone()));
         let (open, opened) = tokio::sync::oneshot::channel();
         let task = tokio::spawn(server.serve("127.0.0.1:0".parse().unwrap(), routes, |address| open.send(address).unwrap()));
         publish.send_replace(Some(Arc::new(load(secret, &ClusterTime::default()).unwrap())));
@@ -101,6 +106,7 @@ impl Running {
             publish,
             connections,
             exported,
+            ready,
             shutdown,
             task,
         }
@@ -332,8 +338,25 @@ async fn health_and_reflection_answer_too() {
     let running = Running::start(&secret(1, &authority.server(), &[&authority]), quick()).await;
     let channel = running.channel(Some(&authority.client(OPERATOR)), &[&authority]);
     let mut health = tonic_health::pb::health_client::HealthClient::new(channel.clone());
-    let response = health.check(tonic_health::pb::HealthCheckRequest::default()).await.unwrap();
-    assert_eq!(response.into_inner().status, 1);
+    let mut check = async |service: &str| {
+        let service = service.to_owned();
+        let answer = health.check(tonic_health::pb::HealthCheckRequest { service }).await;
+        answer.map(|answer| answer.into_inner().status()).map_err(|status| status.code())
+    };
+    use tonic_health::pb::health_check_response::ServingStatus;
+    for service in ["", "externalscaler.ExternalScaler"] {
+        assert_eq!(check(service).await, Ok(ServingStatus::NotServing), "{service}");
+    }
+    running.ready.open();
+    let serves = async {
+        while check("").await != Ok(ServingStatus::Serving) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), serves).await.unwrap();
+    assert_eq!(check("externalscaler.ExternalScaler").await, Ok(ServingStatus::Serving));
+    assert_eq!(check("somebody.Else").await, Err(tonic::Code::NotFound));
+    assert_eq!(check(&"x".repeat(70_000)).await, Err(tonic::Code::OutOfRange));
 
     use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
     use tonic_reflection::pb::v1::{ServerReflectionRequest, server_reflection_request::MessageRequest};
