@@ -15,6 +15,7 @@ pub const MAX_MILLI: i64 = 4_000_000_000_000_000;
 
 /// How far the ratio of value to target may be from 1 without effect, as fractions.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Tolerance {
     pub up: f64,
     pub down: f64,

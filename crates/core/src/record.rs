@@ -1,6 +1,7 @@
 //! The one decision call: everything known goes in, the answer and why comes out. The live scaler, `scaler decide` and
 //! replays all make this call; it is pure and keeps nothing.
 
+mod check;
 mod id;
 mod round;
 #[cfg(test)]

@@ -8,6 +8,7 @@ use crate::estimate::Range;
 use crate::history::Lean;
 use crate::hpa::{Arithmetic, milli};
 use crate::situation::Situation;
+use crate::trigger::Aggregation;
 use crate::verdict::{Clamp, MetricRecord, Verdict, cannot_hold, direction, holding};
 
 /// A value considered, and where the HPA would go on it.
@@ -25,6 +26,7 @@ struct Candidate {
 pub(crate) fn answer(situation: &Situation<'_, '_>, metric: &str, range: Range) -> Verdict {
     let arithmetic = situation.arithmetic();
     let fleet = &situation.fleet;
+    let is_sum = matches!(situation.trigger, Aggregation::Sum { .. });
     let low = consider(situation, &arithmetic, range.low);
     let high = range.high.map(|high| consider(situation, &arithmetic, high));
     let whole = fleet.is_whole() && range.high == Some(range.low);
@@ -32,19 +34,28 @@ pub(crate) fn answer(situation: &Situation<'_, '_>, metric: &str, range: Range) 
     let mut verdict = if fleet.n_serving() == 0 {
         hold(situation, &arithmetic, nobody(situation))
     } else if whole {
-        let wanted = format!("the sum over {} replicas is {}", fleet.n_serving(), range.low);
+        let what = if is_sum { "sum" } else { "mean" };
+        let wanted = format!("the {what} over {} replicas is {}", fleet.n_serving(), range.low);
         answer_candidate(situation, &arithmetic, &low, wanted)
     } else if low.now == Lean::Up {
-        let wanted = format!("the replicas that serve have {} together, enough to go up", range.low);
+        let wanted = if is_sum {
+            format!("the replicas that serve have {} together, enough to go up", range.low)
+        } else {
+            format!("the mean is {} or more, enough to go up", range.low)
+        };
         answer_candidate(situation, &arithmetic, &low, wanted)
     } else if let Some(high) = high.filter(|high| high.now == Lean::Down) {
         let wanted = format!(
-            "with every missing replica at target the sum is {}, still low",
+            "with every missing replica at target it is {}, still low",
             crate::hpa::value(high.value)
         );
         answer_candidate(situation, &arithmetic, &high, wanted)
     } else {
-        hold(situation, &arithmetic, "the sum is not known well enough to move".to_owned())
+        hold(
+            situation,
+            &arithmetic,
+            "the value is not known well enough to move".to_owned(),
+        )
     };
     if range.high.is_none() && low.unbounded == Lean::Down {
         verdict.clamps.push(Clamp::Unknown);

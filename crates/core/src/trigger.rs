@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::policy::ScalingPolicy;
 
+pub(crate) use decode::check_policy;
 pub use decode::{DecodeError, PORTS_ALLOWED_BY_DEFAULT, decode, is_ours};
 pub use encode::encode;
 
@@ -78,7 +79,12 @@ pub enum Protocol {
 
 /// What number a trigger wants. (JSON is for recorded decisions; triggers are encoded by [`encode`].)
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "aggregation", rename_all = "kebab-case", rename_all_fields = "camelCase")]
+#[serde(
+    tag = "aggregation",
+    rename_all = "kebab-case",
+    rename_all_fields = "camelCase",
+    deny_unknown_fields
+)]
 pub enum Aggregation {
     /// Sum over replicas, compared with a target average per replica.
     Sum { metric: String, threshold: f64 },

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::exposition::MAX_VALUE;
 use crate::moment::Moment;
 use crate::policy::MetricKind;
 
@@ -27,7 +28,7 @@ pub struct Wanted {
 
 /// What one scrape said of one metric, the pod's engines already combined.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
 pub enum Reading {
     /// The value of a gauge (or of a series without a type).
     Gauge(f64),
@@ -112,9 +113,9 @@ impl Segment {
 }
 
 impl Reading {
-    /// Whether the reading is a number that can be believed: finite and not negative.
+    /// Whether the reading is a number that can be believed: from 0 to 1e12.
     pub fn is_usable(&self) -> bool {
-        let believable = |number: f64| number.is_finite() && number >= 0.0;
+        let believable = |number: f64| (0.0..=MAX_VALUE).contains(&number);
         match self {
             Self::Gauge(value) => believable(*value),
             Self::Histogram { sum, count } => believable(*sum) && believable(*count),
@@ -130,7 +131,7 @@ impl Reading {
                 exposed: "histogram".into(),
             },
             (Self::Gauge(_) | Self::Histogram { .. }, _) if !self.is_usable() => Self::Unusable {
-                problem: "not finite, or negative".into(),
+                problem: "not from 0 to 1e12".into(),
             },
             _ => self,
         }
@@ -264,6 +265,19 @@ impl ReplicaSeries {
         let metrics = self.metrics.capacity() * size_of::<MetricSeries>();
         let each = |known: &MetricSeries| known.metric.len() + known.points.heap_bytes();
         metrics + self.metrics.iter().map(each).sum::<usize>()
+    }
+
+    /// Says what of a memory that was read cannot have been written by `now`.
+    pub(crate) fn check(&self, now: Moment) -> Result<(), &'static str> {
+        let own = [self.answered, self.served, self.bare_since, self.segment_since];
+        let failed = self.failure.as_ref().map(|failure| failure.at);
+        let usable = self.metrics.iter().map(|known| known.last_usable);
+        let newest = self.metrics.iter().map(|known| known.points.newest());
+        let mut times = own.into_iter().chain([failed]).chain(usable).chain(newest).flatten();
+        match times.any(|time| time > now) {
+            true => Err("a sample is later than now"),
+            false => Ok(()),
+        }
     }
 
     fn find(&self, metric: &str, kind: MetricKind) -> Option<&MetricSeries> {

@@ -12,6 +12,9 @@ use keda_kaito_core::record::{DecisionInput, decide};
 /// Longest line read: a fleet of some hundred replicas with full windows.
 const MAX_LINE: u64 = 16 * 1024 * 1024;
 
+/// Most characters of a sentence about a bad line.
+const MAX_SENTENCE: usize = 400;
+
 /// Answers every line of `reader` with one line on `writer`. A line that cannot be answered is named on `errors` by its
 /// number and skipped; the exit code is then 2. Empty lines are passed over. Exit code 1: reading or writing failed.
 pub fn run(reader: impl BufRead, writer: impl Write, mut errors: impl Write) -> ExitCode {
@@ -59,11 +62,26 @@ fn answer(line: &[u8], writer: &mut impl Write) -> io::Result<Result<(), String>
     }
     let input: DecisionInput<'_> = match serde_json::from_slice(line) {
         Ok(input) => input,
-        Err(error) => return Ok(Err(format!("is no decision input: {error}"))),
+        Err(error) => return Ok(Err(format!("is no decision input: {}", legible(&error.to_string())))),
     };
+    if let Err(problem) = input.check() {
+        return Ok(Err(format!("is no decision input: {}", legible(&problem))));
+    }
     serde_json::to_writer(&mut *writer, &decide(&input))?;
     writer.write_all(b"\n")?;
     Ok(Ok(()))
+}
+
+/// On one line, and no longer than a sentence: it may quote what was read.
+fn legible(text: &str) -> String {
+    let shown = |char: char| {
+        if char.is_control() {
+            char::REPLACEMENT_CHARACTER
+        } else {
+            char
+        }
+    };
+    text.chars().map(shown).take(MAX_SENTENCE).collect()
 }
 
 fn is_cut(line: &[u8]) -> bool {

@@ -308,7 +308,7 @@ fn desired_replicas(fields: &Fields<'_>) -> Result<DesiredReplicas, DecodeError>
 }
 
 /// The bounds a provisioner keeps; a trigger written by hand must keep them too.
-fn check_policy(policy: &ScalingPolicy) -> Result<(), String> {
+pub(crate) fn check_policy(policy: &ScalingPolicy) -> Result<(), String> {
     if policy.metrics.is_empty() || policy.metrics.len() > MAX_POLICY_METRICS {
         return Err(format!(
             "{} metrics; 1 to {MAX_POLICY_METRICS} are accepted",

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::exposition::MAX_VALUE;
 use crate::moment::Moment;
 
 /// Most points kept: an hour at the scrape interval of 15 s, both ends included.
@@ -26,7 +27,7 @@ struct Point {
 
 /// Points of one histogram, oldest first, no more than [`MAX_POINTS`] and one older than the window.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(from = "Vec<(Moment, f64, f64, bool)>", into = "Vec<(Moment, f64, f64, bool)>")]
+#[serde(try_from = "Vec<(Moment, f64, f64, bool)>", into = "Vec<(Moment, f64, f64, bool)>")]
 pub struct Points {
     points: VecDeque<Point>,
     interrupted: bool,
@@ -48,6 +49,11 @@ impl Points {
     /// How many there are.
     pub fn len(&self) -> usize {
         self.points.len()
+    }
+
+    /// When the newest was taken.
+    pub(super) fn newest(&self) -> Option<Moment> {
+        self.points.back().map(|point| point.at)
     }
 
     /// The next scrape is no continuation of the last: the metric was not readable in between.
@@ -109,23 +115,27 @@ impl Points {
     }
 }
 
-impl From<Vec<(Moment, f64, f64, bool)>> for Points {
-    fn from(points: Vec<(Moment, f64, f64, bool)>) -> Self {
+impl TryFrom<Vec<(Moment, f64, f64, bool)>> for Points {
+    type Error = &'static str;
+
+    fn try_from(points: Vec<(Moment, f64, f64, bool)>) -> Result<Self, Self::Error> {
         let mut all = Self::default();
         for (at, sum, count, starts) in points {
             let last = all.points.back();
-            let in_order = last.is_none_or(|last| last.at < at);
-            let sane = sum.is_finite() && count.is_finite() && sum >= 0.0 && count >= 0.0;
-            if in_order && sane {
-                let fell = last.is_none_or(|last| sum < last.sum || count < last.count);
-                let starts = starts || fell;
-                all.points.push_back(Point { at, sum, count, starts });
+            if last.is_some_and(|last| last.at >= at) {
+                return Err("points are not in order, oldest first");
             }
+            if [sum, count].iter().any(|total| !(0.0..=MAX_VALUE).contains(total)) {
+                return Err("a total of a point is not from 0 to 1e12");
+            }
+            let fell = last.is_none_or(|last| sum < last.sum || count < last.count);
+            let starts = starts || fell;
+            all.points.push_back(Point { at, sum, count, starts });
             if all.points.len() > MAX_POINTS {
                 all.points.pop_front();
             }
         }
-        all
+        Ok(all)
     }
 }
 

@@ -67,3 +67,62 @@ fn reader_that_fails_ends_the_run() {
     assert_eq!(code, ExitCode::FAILURE);
     assert_eq!(String::from_utf8(errors).unwrap(), "cannot go on: gone\n");
 }
+
+#[test]
+fn what_no_trigger_and_no_cluster_can_have_is_a_bad_line() {
+    let replica = |series: &str| {
+        let replicas = format!(
+            "\"replicas\": [{{\"workspace\": \"a\", \"created\": 0, \"readySince\": 1, \"series\": {series}}}], \"scale\""
+        );
+        one_line().replace("\"scale\"", &replicas)
+    };
+    let points = |points: &str| {
+        let metric = r#"{"metric": "vllm:request_queue_time_seconds", "kind": "histogram", "points": "#;
+        replica(&format!("{{\"metrics\": [{metric}{points}}}]}}"))
+    };
+    for (line, says) in [
+        (one_line().replace(": 10}", ": 0}"), "threshold 0e0 is not above 0"),
+        (one_line().replace(": 10}", ": 1e300}"), "at most 1e12"),
+        (one_line().replace(": 10}", ": 10, \"treshold\": 5}"), "treshold"),
+        (
+            one_line()
+                .replace("\"sum\"", "\"service-avg\"")
+                .replace("\"threshold\"", "\"t\\n\\u001bx\""),
+            "t\u{fffd}\u{fffd}x",
+        ),
+        (
+            one_line().replace("\"maxReplicas\": 4", "\"maxReplicas\": 0"),
+            "1 to 0 replicas",
+        ),
+        (
+            one_line().replace("\"minReplicas\": 1", "\"minReplicas\": 5"),
+            "5 to 4 replicas",
+        ),
+        (
+            one_line().replace(
+                "\"maxReplicas\": 4",
+                "\"maxReplicas\": 4, \"tolerance\": {\"up\": -1, \"down\": 0}",
+            ),
+            "-1 is no fraction",
+        ),
+        (
+            one_line().replace(
+                "\"maxReplicas\": 4",
+                "\"maxReplicas\": 4, \"tolerance\": {\"up\": 1, \"down\": 0, \"side\": 0}",
+            ),
+            "side",
+        ),
+        (replica(r#"{"answered": 101}"#), "replica \"a\": a sample is later than now"),
+        (points("[[101, 1, 1, true]]"), "later than now"),
+        (points("[[50, 1, 1, true], [40, 2, 2, false]]"), "not in order"),
+    ] {
+        let (out, errors, code) = run_on(line.as_bytes());
+        assert_eq!((out.as_str(), code), ("", ExitCode::from(2)), "{line}");
+        assert!(errors.contains(says) && errors.lines().count() == 1, "{line}\n{errors}");
+    }
+    let (out, _, _) = run_on(points("[[40, 1, 1, true], [50, 2, 2, false]]").as_bytes());
+    assert_eq!(out.lines().count(), 1);
+    let unbelievable = r#"{"answered": 95, "served": 95, "metrics": [{"metric": "vllm:num_requests_waiting", "kind": "gauge", "latest": {"gauge": 1e13}}]}"#;
+    let (out, _, _) = run_on(replica(unbelievable).as_bytes());
+    assert!(out.contains("\"desired\":2"), "{out}");
+}

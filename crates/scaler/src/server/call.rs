@@ -22,7 +22,10 @@ use crate::metrics::{Metrics, code_name};
 /// No unary call takes longer, reading its message included.
 pub(super) const DEADLINE: Duration = Duration::from_millis(500);
 /// Streams of the services beside ours.
-const STREAMS: [&str; 2] = ["/grpc.health.v1.Health/Watch", "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"];
+const STREAMS: [&str; 2] = [
+    "/grpc.health.v1.Health/Watch",
+    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+];
 const PREFIX: &str = "/externalscaler.ExternalScaler/";
 /// [`PREFIX`] without its slashes.
 pub(super) const SERVICE: &str = "externalscaler.ExternalScaler";

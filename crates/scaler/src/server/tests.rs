@@ -341,7 +341,9 @@ async fn health_and_reflection_answer_too() {
     let mut check = async |service: &str| {
         let service = service.to_owned();
         let answer = health.check(tonic_health::pb::HealthCheckRequest { service }).await;
-        answer.map(|answer| answer.into_inner().status()).map_err(|status| status.code())
+        answer
+            .map(|answer| answer.into_inner().status())
+            .map_err(|status| status.code())
     };
     use tonic_health::pb::health_check_response::ServingStatus;
     for service in ["", "externalscaler.ExternalScaler"] {
