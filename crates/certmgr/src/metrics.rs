@@ -20,6 +20,7 @@ pub(crate) struct Metrics {
     phase: Family<Label, Gauge>,
     expiry: Family<Label, Gauge>,
     missing: Known,
+    waits: Family<Label, Gauge>,
     waited_for: Family<[(&'static str, String); 2], Gauge>,
     replicas: Known,
     skew: Known,
@@ -37,6 +38,7 @@ impl Metrics {
                 phase,
                 expiry,
                 missing,
+                waits,
                 waited_for,
                 replicas,
                 skew,
@@ -54,8 +56,13 @@ impl Metrics {
             );
             registry.register(
                 "acknowledgements_missing",
-                "Scaler replicas that the next phase waits for; absent before the first look",
+                "Scaler replicas that the next phase waits for; absent while they cannot be listed",
                 missing,
+            );
+            registry.register(
+                "waits",
+                "1 for each thing that the next phase waits for, whoever lacks it",
+                waits,
             );
             registry.register(
                 "replica_waited_for",
@@ -64,7 +71,7 @@ impl Metrics {
             );
             registry.register(
                 "scaler_replicas",
-                "Scaler replicas whose acknowledgement counts; absent before the first look",
+                "Scaler replicas whose acknowledgement counts; absent while they cannot be listed",
                 replicas,
             );
             registry.register_with_unit(
@@ -88,6 +95,7 @@ impl Metrics {
             phase: Family::default(),
             expiry: Family::default(),
             missing: Known::default(),
+            waits: Family::default(),
             waited_for: Family::default(),
             replicas: Known::default(),
             skew: Known::default(),
@@ -121,17 +129,27 @@ impl Metrics {
                 }
             }
         }
+        self.waits.clear();
         self.waited_for.clear();
         let mut missing = 0;
         for wait in &plan.waits {
+            self.waits.get_or_create_owned(&[("need", what(wait))]).set(1);
             if let Wait::Replica { name, .. } = wait {
                 missing += 1;
                 let labels = [("replica", name.clone()), ("need", what(wait).to_owned())];
                 self.waited_for.get_or_create(&labels).set(1);
             }
         }
-        self.missing.count(missing);
-        self.replicas.count(acknowledgements.replicas().len());
+        match acknowledgements {
+            Acknowledgements::Known(replicas) => {
+                self.missing.count(missing);
+                self.replicas.count(replicas.len());
+            }
+            Acknowledgements::Unknown(_) => {
+                self.missing.set(None);
+                self.replicas.set(None);
+            }
+        }
     }
 
     pub(crate) fn skew(&self, seconds: Option<f64>) {

@@ -62,7 +62,7 @@ pub(super) fn waits(
         clock,
         config,
     };
-    let mut waits = match phase {
+    let all = match phase {
         Phase::Stable | Phase::Prepare | Phase::Clean => Vec::new(),
         Phase::Trust => gate.trusted(),
         Phase::Serve if crosses(objects) => gate.held(),
@@ -70,6 +70,13 @@ pub(super) fn waits(
         Phase::Serve => [gate.held(), gate.callers(false)].concat(),
         Phase::Retire => gate.retired(),
     };
+    let mut waits = Vec::new();
+    for wait in all {
+        // Two gates may lack the same.
+        if !waits.contains(&wait) {
+            waits.push(wait);
+        }
+    }
     if !clock.agrees() {
         waits.insert(0, Wait::Clocks);
     }
