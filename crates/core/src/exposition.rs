@@ -142,7 +142,7 @@ impl Family {
     pub fn histogram(&self) -> Result<Option<HistogramTotal>, Problem> {
         match (self.sum.value()?, self.count.value()?) {
             (None, None) => Ok(None),
-            (Some(sum), Some(count)) if self.sum.series() == self.count.series() => Ok(Some(HistogramTotal { sum, count })),
+            (Some(sum), Some(count)) if self.sum.has_series_of(&self.count) => Ok(Some(HistogramTotal { sum, count })),
             _ => Err(Problem::Unpaired),
         }
     }

@@ -36,6 +36,12 @@ impl Total {
         usize::from(self.first.is_some()) + self.more.len()
     }
 
+    /// Whether both have the same series, in whatever order.
+    pub(super) fn has_series_of(&self, other: &Self) -> bool {
+        let other_has = |hash: &u64| other.first == Some(*hash) || other.more.contains(hash);
+        self.series() == other.series() && self.first.iter().chain(&self.more).all(other_has)
+    }
+
     pub(super) fn value(&self) -> Result<Option<f64>, Problem> {
         match self.problem {
             Some(problem) => Err(problem),

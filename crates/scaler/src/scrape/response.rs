@@ -93,13 +93,10 @@ fn take(header: &Header<'_>, so_far: Framing) -> Result<Framing, ScrapeError> {
     Ok(so_far)
 }
 
+/// Plain text, whatever its version and character set.
 fn is_readable(content_type: &[u8]) -> bool {
-    let begins = |with: &[u8]| {
-        content_type
-            .get(..with.len())
-            .is_some_and(|start| start.eq_ignore_ascii_case(with))
-    };
-    begins(b"text/plain") || begins(b"application/openmetrics-text")
+    let essence = content_type.split(|byte| *byte == b';').next().unwrap_or_default();
+    essence.trim_ascii().eq_ignore_ascii_case(b"text/plain")
 }
 
 /// Digits only, and no more than can be meant.

@@ -48,10 +48,7 @@ fn body_ends_as_the_head_says() {
             "content-type: Text/Plain; charset=utf-8\r\ncontent-encoding: Identity\r\n",
             Framing::Close,
         ),
-        (
-            "content-type: application/openmetrics-text; version=1.0.0\r\n",
-            Framing::Close,
-        ),
+        ("content-type: text/plain\r\n", Framing::Close),
     ] {
         assert_eq!(framing_of(lines), Ok(expected), "{lines:?}");
     }
