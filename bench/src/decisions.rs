@@ -11,7 +11,7 @@ use keda_kaito_core::hpa::Tolerance;
 use keda_kaito_core::journal::{Herald, Journal, Limits, Occasion};
 use keda_kaito_core::moment::Moment;
 use keda_kaito_core::policy::{Combine, MetricKind, MetricRule, ScalingPolicy};
-use keda_kaito_core::record::{Answer, DecisionId, DecisionInput, MetricType, Scale, decide, next_history, wanted};
+use keda_kaito_core::record::{Answer, Cooldown, DecisionId, DecisionInput, MetricType, Scale, decide, next_history, wanted};
 use keda_kaito_core::trigger::{Aggregation, DesiredReplicas};
 use keda_kaito_core::window::{Reading, ReplicaSeries, Segment};
 
@@ -134,6 +134,7 @@ fn fleet_with(replicas: u32, waiting: f64) -> DecisionInput<'static> {
             scaling_modifiers: false,
             other_target: false,
             down_window: Duration::from_secs(300),
+            cooldown: Cooldown::default(),
         },
         timing: Timing::default(),
         replicas: (0..replicas).map(|index| replica(index, &trigger)).collect(),

@@ -6,10 +6,12 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use keda_kaito_core::credentials::Config;
 use keda_kaito_core::names;
-use keda_kaito_runtime::args::{CommonArgs, Identity, LeaseArgs, duration};
+use keda_kaito_runtime::args::{CommonArgs, Identity, LeaseArgs, dns_name, duration, is_dns_name};
 use keda_kaito_runtime::error::ConfigError;
 
 use crate::inspect::LeafNames;
+
+const LONGEST_REASON: usize = 256;
 
 /// Issues the mTLS credentials between KEDA and the scaler, and rotates them without a failed call
 #[derive(Parser, Clone, Debug)]
@@ -132,6 +134,23 @@ pub struct StatusArgs {
     pub pace: PaceArgs,
 }
 
+impl RotateArgs {
+    /// Checks what clap cannot.
+    ///
+    /// # Errors
+    /// Names the flag and quotes its value.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let reason = &self.reason;
+        if reason.trim().is_empty() || reason.len() > LONGEST_REASON || reason.chars().any(char::is_control) {
+            return Err(ConfigError::new(format!(
+                "--reason {reason:?} must be one line of 1 to {LONGEST_REASON} bytes"
+            )));
+        }
+        let namespace = self.working_namespace.as_ref();
+        namespace.map_or(Ok(()), |namespace| dns_name("--working-namespace", namespace))
+    }
+}
+
 impl CertmgrArgs {
     /// Checks what clap cannot.
     ///
@@ -145,6 +164,7 @@ impl CertmgrArgs {
             )));
         }
         self.place.validate()?;
+        self.lease.validate()?;
         self.pace.config().map(|_config| ())
     }
 }
@@ -181,9 +201,7 @@ impl PlaceArgs {
             ("--working-namespace", self.working_namespace.as_ref()),
             ("--cluster-domain", Some(&self.cluster_domain)),
         ] {
-            if let Some(value) = value.filter(|value| !is_dns_name(value)) {
-                return Err(ConfigError::new(format!("{flag} {value:?} is not a DNS name in lower case")));
-            }
+            value.map_or(Ok(()), |value| dns_name(flag, value))?;
         }
         let extra = self.extra_dns_names.iter().filter(|name| !name.is_empty());
         let wrong = |name: &&String| !is_dns_name(name) && name.parse::<IpAddr>().is_err();
@@ -237,16 +255,6 @@ impl PlaceArgs {
 pub(crate) fn working_namespace(flag: Option<&String>, identity: &Identity) -> String {
     let known = flag.cloned().or_else(|| identity.namespace.clone());
     known.unwrap_or_else(|| "keda".to_owned())
-}
-
-fn is_dns_name(text: &str) -> bool {
-    let label = |label: &str| {
-        let letters = label
-            .chars()
-            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
-        (1..=63).contains(&label.len()) && letters && !label.starts_with('-') && !label.ends_with('-')
-    };
-    text.len() <= 253 && text.split('.').all(label)
 }
 
 #[cfg(test)]

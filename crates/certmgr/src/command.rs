@@ -12,12 +12,15 @@ use kube::Client;
 
 use crate::run::ABOUT;
 
-/// Runs `work` and prints what it answers; errors go to standard error.
-pub(crate) fn main<F, Fut>(work: F) -> ExitCode
+/// Runs `work`, if the flags are `valid`, and prints what it answers; errors go to standard error.
+pub(crate) fn main<F, Fut>(valid: Result<(), ConfigError>, work: F) -> ExitCode
 where
     F: FnOnce(Client, Identity) -> Fut,
     Fut: Future<Output = anyhow::Result<String>>,
 {
+    if let Err(error) = valid {
+        return fail(&error.into());
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let answer = runtime.map_err(anyhow::Error::from).and_then(|runtime| {
         runtime.block_on(async {

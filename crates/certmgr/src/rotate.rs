@@ -15,21 +15,16 @@ use crate::args::{RotateArgs, working_namespace};
 use crate::command;
 use crate::stored::Stored;
 
-const LONGEST_REASON: usize = 256;
-
 /// Runs the subcommand.
 #[must_use]
 pub fn main(args: &RotateArgs) -> ExitCode {
-    command::main(|client, identity| {
+    command::main(args.validate(), |client, identity| {
         let namespace = working_namespace(args.working_namespace.as_ref(), &identity);
         async move { ask(client, &namespace, &args.reason).await }
     })
 }
 
 async fn ask(client: Client, namespace: &str, reason: &str) -> anyhow::Result<String> {
-    if reason.trim().is_empty() || reason.len() > LONGEST_REASON || reason.chars().any(char::is_control) {
-        bail!("--reason {reason:?} must be one line of 1 to {LONGEST_REASON} bytes");
-    }
     let api: Api<Secret> = Api::namespaced(client, namespace);
     let read = api.get_opt(CA_SECRET).await;
     let read = read.map_err(|error| anyhow::anyhow!("failed to read Secret {CA_SECRET:?}: {}", describe(&error)))?;

@@ -14,8 +14,7 @@ mod page;
 /// Runs the subcommand.
 #[must_use]
 pub fn main(args: &StatusArgs) -> ExitCode {
-    command::main(|client, identity| async move {
-        args.place.validate()?;
+    command::main(args.place.validate(), |client, identity| async move {
         let config = args.pace.config()?;
         let (working, release) = (
             args.place.working_namespace(&identity),

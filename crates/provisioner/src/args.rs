@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 use keda_kaito_core::names;
-use keda_kaito_runtime::args::{CommonArgs, Identity, LeaseArgs};
+use keda_kaito_runtime::args::{CommonArgs, Identity, LeaseArgs, dns_name};
 use keda_kaito_runtime::error::ConfigError;
 
 /// Keeps a KEDA ScaledObject for each InferenceSet that is annotated with scaledobject.kaito.sh/auto-provision
@@ -120,12 +120,21 @@ impl ProvisionerArgs {
     /// # Errors
     /// Names the flag and quotes its value.
     pub fn validate(&self) -> Result<(), ConfigError> {
+        self.lease.validate()?;
         self.address.validate()
     }
 }
 
 impl AddressArgs {
     fn validate(&self) -> Result<(), ConfigError> {
+        for (flag, value) in [
+            ("--working-namespace", self.working_namespace.as_ref()),
+            ("--service-name", Some(&self.service_name)),
+            ("--service-namespace", self.service_namespace.as_ref()),
+            ("--cluster-domain", Some(&self.cluster_domain)),
+        ] {
+            value.map_or(Ok(()), |value| dns_name(flag, value))?;
+        }
         let Some(address) = &self.scaler_address else { return Ok(()) };
         let (host, port) = address.rsplit_once(':').unwrap_or_default();
         if host.is_empty() || port.parse::<u16>().is_err() || address.len() > 253 {

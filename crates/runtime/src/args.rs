@@ -6,13 +6,17 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use crate::error::ConfigError;
+
 pub use document::document;
 pub use duration::duration;
 pub use identity::Identity;
+pub use name::{dns_name, is_dns_name};
 
 mod document;
 mod duration;
 mod identity;
+mod name;
 
 /// Flags that every program has.
 #[derive(Args, Clone, Debug)]
@@ -85,6 +89,30 @@ pub struct LeaseArgs {
     /// Time between two tries to acquire or renew
     #[arg(long, env = "LEASE_RETRY_PERIOD", default_value = "2s", value_parser = duration)]
     pub lease_retry_period: Duration,
+}
+
+impl LeaseArgs {
+    /// Checks the flags against each other.
+    ///
+    /// # Errors
+    /// The deadline is not below the duration, the period not below the deadline, or the duration below one second.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let (duration, deadline, period) = (self.lease_duration, self.lease_renew_deadline, self.lease_retry_period);
+        if duration < Duration::from_secs(1) {
+            return Err(ConfigError::new(format!("--lease-duration {duration:?} must be at least 1s")));
+        }
+        if deadline >= duration {
+            return Err(ConfigError::new(format!(
+                "--lease-renew-deadline {deadline:?} must be shorter than --lease-duration {duration:?}"
+            )));
+        }
+        if period >= deadline || period.is_zero() {
+            return Err(ConfigError::new(format!(
+                "--lease-retry-period {period:?} must be above zero and shorter than --lease-renew-deadline {deadline:?}"
+            )));
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]

@@ -40,32 +40,19 @@ pub struct LeaseConfig {
 }
 
 impl LeaseConfig {
-    /// Checks the flags against each other and makes the holder unique.
+    /// Checks the flags and makes the holder unique.
     ///
     /// # Errors
-    /// The deadline is not below the duration, the period not below the deadline, or the duration below one second.
+    /// As of [`LeaseArgs::validate`].
     pub fn new(args: &LeaseArgs, namespace: &str, name: &str, identity: &Identity) -> Result<Self, ConfigError> {
-        let (duration, deadline, period) = (args.lease_duration, args.lease_renew_deadline, args.lease_retry_period);
-        if duration < Duration::from_secs(1) {
-            return Err(ConfigError::new(format!("--lease-duration {duration:?} must be at least 1s")));
-        }
-        if deadline >= duration {
-            return Err(ConfigError::new(format!(
-                "--lease-renew-deadline {deadline:?} must be shorter than --lease-duration {duration:?}"
-            )));
-        }
-        if period >= deadline || period.is_zero() {
-            return Err(ConfigError::new(format!(
-                "--lease-retry-period {period:?} must be above zero and shorter than --lease-renew-deadline {deadline:?}"
-            )));
-        }
+        args.validate()?;
         Ok(Self {
             namespace: namespace.to_owned(),
             name: name.to_owned(),
             holder: format!("{}_{:08x}", identity.name, rand::random::<u32>()),
-            duration,
-            renew_deadline: deadline,
-            retry_period: period,
+            duration: args.lease_duration,
+            renew_deadline: args.lease_renew_deadline,
+            retry_period: args.lease_retry_period,
         })
     }
 

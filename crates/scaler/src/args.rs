@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use keda_kaito_core::trigger::PORTS_ALLOWED_BY_DEFAULT;
-use keda_kaito_runtime::args::{CommonArgs, Identity, duration};
+use keda_kaito_runtime::args::{CommonArgs, Identity, dns_name, duration};
 use keda_kaito_runtime::error::ConfigError;
 
 use crate::explain;
@@ -206,6 +206,21 @@ impl ScalerArgs {
         if within > Duration::from_secs(3600) {
             return Err(ConfigError::new(format!("--retire-within {within:?} must be at most 1h")));
         }
+        let (targets, each) = (self.scrape.max_targets, self.scrape.max_targets_per_namespace);
+        for (flag, count) in [("--max-targets", targets), ("--max-targets-per-namespace", each)] {
+            if count == 0 {
+                return Err(ConfigError::new(format!("{flag} 0 must be at least 1")));
+            }
+        }
+        let active = self.serve.caller_active_for;
+        if active < Duration::from_secs(1) {
+            return Err(ConfigError::new(format!(
+                "--caller-active-for {active:?} must be at least 1s"
+            )));
+        }
+        dns_name("--cluster-domain", &self.serve.cluster_domain)?;
+        let namespace = self.serve.working_namespace.as_ref();
+        namespace.map_or(Ok(()), |namespace| dns_name("--working-namespace", namespace))?;
         if self.scrape.scrape_ports.contains(&0) {
             return Err(ConfigError::new("--scrape-ports: 0 is not a port"));
         }
@@ -244,6 +259,20 @@ mod tests {
             (["--replica-deadline", "10ms"], "--replica-deadline 10ms must be at least 1s"),
             (["--connection-age", "0s"], "--connection-age 0ns must be at least 1s"),
             (["--retire-within", "2h"], "--retire-within 7200s must be at most 1h"),
+            (["--max-targets", "0"], "--max-targets 0 must be at least 1"),
+            (
+                ["--max-targets-per-namespace", "0"],
+                "--max-targets-per-namespace 0 must be at least 1",
+            ),
+            (["--caller-active-for", "0s"], "--caller-active-for 0ns must be at least 1s"),
+            (
+                ["--cluster-domain", "A b"],
+                "--cluster-domain \"A b\" is not a DNS name in lower case",
+            ),
+            (
+                ["--working-namespace", "A/b"],
+                "--working-namespace \"A/b\" is not a DNS name in lower case",
+            ),
             (["--scrape-ports", "80,0"], "--scrape-ports: 0 is not a port"),
             (["--decisions-kept", "1001"], "--decisions-kept 1001 must be at most 1000"),
             (

@@ -31,7 +31,7 @@ const WINDOW: Duration = Duration::from_secs(12);
 const CALL_EVERY: Duration = Duration::from_millis(5);
 const DIAL_EVERY: Duration = Duration::from_millis(15);
 /// What is below this is taken for this: differences there are the machine's, on which the strangers run too.
-const NOISE: Duration = Duration::from_millis(50);
+const NOISE: Duration = Duration::from_millis(20);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn they_are_refused_and_counted_and_slow_nobody_down() -> Result<()> {
