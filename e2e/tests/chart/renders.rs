@@ -70,6 +70,51 @@ async fn wrong_values_are_refused_by_name() -> Result<()> {
     Ok(())
 }
 
+/// To Kubernetes a rule without peers or ports is one for all of them.
+#[tokio::test]
+async fn network_rules_without_peers_or_ports_are_refused() -> Result<()> {
+    for (list, named) in [
+        ("networkPolicy.keda", "keda"),
+        ("networkPolicy.apiServer.cidrs", "cidrs"),
+        ("networkPolicy.apiServer.ports", "ports"),
+        ("networkPolicy.scrapePorts", "scrapePorts"),
+    ] {
+        for nothing in ["[]", "null"] {
+            refused(&format!("{list}={nothing}"), named).await?;
+        }
+    }
+    for (value, named) in [
+        ("networkPolicy.keda=[{}]", "keda"),
+        ("networkPolicy.metricsFrom=[{}]", "metricsFrom"),
+        ("networkPolicy.apiServer=null", "apiServer"),
+        ("networkPolicy.enabled=null", "enabled"),
+        ("networkPolicy=null", "networkPolicy"),
+        ("scaler.admissionPolicy.enabled=null", "enabled"),
+        ("certmgr.admissionPolicy=null", "admissionPolicy"),
+    ] {
+        refused(value, named).await?;
+    }
+    // Without peers there is no rule here, so nobody reads.
+    let chart = folder().display().to_string();
+    let rendered = helm(&["template", "kks", &chart, "--set-json=networkPolicy.metricsFrom=[]"]).await?;
+    for policy in objects(&rendered)?.iter().filter(|object| object["kind"] == "NetworkPolicy") {
+        let rules = policy["spec"]["ingress"].as_array().cloned().unwrap_or_default();
+        ensure!(rules.iter().all(|rule| rule["ports"] == json!([{"port": 10450}])), "{policy}");
+    }
+    Ok(())
+}
+
+/// Helm refuses the value, given as JSON, and names what is wrong.
+async fn refused(value: &str, named: &str) -> Result<()> {
+    let chart = folder().display().to_string();
+    let rendered = helm(&["template", "kks", &chart, &format!("--set-json={value}")]).await;
+    let message = format!("{:#}", rendered.err().with_context(|| format!("{value} was accepted"))?);
+    // The command is part of the message.
+    let said = message.split_once("values don't meet").map_or("", |(_, said)| said);
+    ensure!(said.contains(named), "{value}: {message}");
+    Ok(())
+}
+
 #[tokio::test]
 async fn versions_of_chart_and_programs_are_one() -> Result<()> {
     let manifest = fs::read_to_string(root().join("Cargo.toml"))?;
