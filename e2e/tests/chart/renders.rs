@@ -104,6 +104,41 @@ async fn network_rules_without_peers_or_ports_are_refused() -> Result<()> {
     Ok(())
 }
 
+#[tokio::test]
+async fn every_program_may_reach_the_collectors_port_and_no_metadata_service() -> Result<()> {
+    for (endpoint, port) in [
+        ("", None),
+        ("http://otel-collector.monitoring:4317", Some(4317)),
+        ("http://[fd00::1]:14317/", Some(14317)),
+        ("http://collector.example.com", Some(80)),
+        ("http://[fd00::1]", Some(80)),
+    ] {
+        let chart = folder().display().to_string();
+        let rendered = helm(&["template", "kks", &chart, &format!("--set-string=otlpEndpoint={endpoint}")]).await?;
+        let rendered = objects(&rendered)?;
+        let policies: Vec<_> = rendered.iter().filter(|object| object["kind"] == "NetworkPolicy").collect();
+        ensure!(policies.len() == 3, "{} policies", policies.len());
+        for policy in policies {
+            let rules = policy["spec"]["egress"].as_array().context("no rules")?;
+            let to_anywhere = rules
+                .iter()
+                .filter(|rule| rule["to"][0] == json!({"namespaceSelector": {}}))
+                .collect::<Vec<_>>();
+            let Some(port) = port else {
+                ensure!(to_anywhere.is_empty(), "{policy}");
+                continue;
+            };
+            let expected = json!({"ports": [{"port": port}], "to": [
+                {"namespaceSelector": {}},
+                {"ipBlock": {"cidr": "0.0.0.0/0", "except": ["169.254.0.0/16"]}},
+                {"ipBlock": {"cidr": "::/0", "except": ["fe80::/10"]}},
+            ]});
+            ensure!(to_anywhere == [&expected], "{endpoint}: {policy}");
+        }
+    }
+    Ok(())
+}
+
 /// Helm refuses the value, given as JSON, and names what is wrong.
 async fn refused(value: &str, named: &str) -> Result<()> {
     let chart = folder().display().to_string();
