@@ -26,6 +26,8 @@ pub struct Scenario {
     pub writes: PathBuf,
     /// Whether that is for people without Helm.
     plain: bool,
+    /// The one template it renders, if not the whole chart.
+    pub only: Option<String>,
     /// Values files: of the chart, if any, then its own.
     values: Vec<PathBuf>,
 }
@@ -86,6 +88,7 @@ impl Scenario {
             namespace: needed("namespace")?.to_owned(),
             writes: needed("writes")?.into(),
             plain: text.lines().any(|line| line == "# plain"),
+            only: said("only").map(str::to_owned),
             values: of_chart.into_iter().chain([file.to_owned()]).collect(),
         })
     }
@@ -111,6 +114,7 @@ impl Scenario {
             format!("--namespace={}", self.namespace),
         ];
         arguments.extend(self.values());
+        arguments.extend(self.only.iter().map(|template| format!("--show-only={template}")));
         if self.plain {
             arguments.push("--skip-tests".to_owned());
         }
@@ -123,11 +127,15 @@ impl Scenario {
     }
 
     fn plain_manifest(&self, rendered: &str) -> String {
-        let mut text = format!(
-            "# The {} for KEDA in namespace {}. Made from the chart by `cargo xtask chart --update`; do not edit.\n",
-            self.name.trim_end_matches("-alone"),
-            self.namespace
-        );
+        let what = match &self.only {
+            Some(_) => format!("The {} alone", self.name),
+            None => format!(
+                "The {} for KEDA in namespace {}",
+                self.name.trim_end_matches("-alone"),
+                self.namespace
+            ),
+        };
+        let mut text = format!("# {what}. Made from the chart by `cargo xtask chart --update`; do not edit.\n");
         for line in rendered.lines() {
             let of_helm = line.starts_with("# Source: ") || HELMS.iter().any(|own| line.trim_start().starts_with(own));
             if !of_helm {

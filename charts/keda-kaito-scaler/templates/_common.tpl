@@ -83,7 +83,7 @@ spec:
 {{- end }}
 {{- end -}}
 
-{{/* Names, and the API server: never a metadata service of the cloud. */}}
+{{/* Names, the API server, and the port of a collector: never a metadata service of the cloud. */}}
 {{- define "kks.egress" -}}
 - ports: [{port: 53, protocol: UDP}, {port: 53, protocol: TCP}]
 - ports:
@@ -92,13 +92,26 @@ spec:
     {{- end }}
   to:
     {{- range .Values.networkPolicy.apiServer.cidrs }}
-    - ipBlock:
-        cidr: {{ . | quote }}
-        {{- if eq . "0.0.0.0/0" }}
-        except: [169.254.0.0/16]
-        {{- else if eq . "::/0" }}
-        except: ["fe80::/10"]
-        {{- end }}
+    {{- include "kks.block" . | nindent 4 }}
+    {{- end }}
+{{- with .Values.otlpEndpoint }}
+# Where the collector is, its name does not tell.
+- ports: [{port: {{ regexFind ":[0-9]+$" (urlParse .).host | trimPrefix ":" | default "80" }}}]
+  to:
+    - namespaceSelector: {}
+    {{- range list "0.0.0.0/0" "::/0" }}
+    {{- include "kks.block" . | nindent 4 }}
+    {{- end }}
+{{- end }}
+{{- end -}}
+
+{{- define "kks.block" -}}
+- ipBlock:
+    cidr: {{ . | quote }}
+    {{- if eq . "0.0.0.0/0" }}
+    except: [169.254.0.0/16]
+    {{- else if eq . "::/0" }}
+    except: ["fe80::/10"]
     {{- end }}
 {{- end -}}
 

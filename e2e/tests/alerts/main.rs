@@ -1,7 +1,7 @@
 //! The chart's alert rules. promtool runs them on series that are well, then ill; then a real Prometheus scrapes all three
 //! programs, and a second scaler, and evaluates them many times faster, while faults are injected: each fires for its own
-//! fault and clears with it. Before the last fault everything is read back as Prometheus understood it. A bed of its own: its
-//! faults are everybody's.
+//! fault and clears with it, but for an authority's end and a rotation that waits, which take too long. Before the last faults
+//! everything is read back as Prometheus understood it. A bed of its own: its faults are everybody's.
 
 mod prometheus;
 mod stage;
@@ -74,6 +74,7 @@ async fn alerts_fire_for_their_faults_and_clear_with_them_in_a_real_prometheus()
             leaders(&stage).await?;
             clocks(&stage).await?;
             credentials(&stage).await?;
+            strangers(&stage).await?;
             silence(&stage).await?;
             lost(&stage).await?;
             fresh_again(&stage, stale).await?;
@@ -167,6 +168,24 @@ async fn credentials(stage: &Stage) -> Result<()> {
     stage.prometheus.clears("KedaKaitoCredentialsRefused").await
 }
 
+/// Somebody calls again and again who is not KEDA.
+async fn strangers(stage: &Stage) -> Result<()> {
+    let calls = async {
+        let mut ticks = tokio::time::interval(Duration::from_secs(1));
+        loop {
+            ticks.tick().await;
+            if let Err(error) = stage.call_without_tls().await {
+                return error;
+            }
+        }
+    };
+    tokio::select! {
+        fired = stage.prometheus.fires("KedaKaitoCallersRefused", "not_tls") => fired?,
+        error = calls => return Err(error),
+    }
+    stage.prometheus.clears("KedaKaitoCallersRefused").await
+}
+
 /// A pod accepts connections and answers none; its HPA uses the value in a way that allows no interim answer.
 async fn silence(stage: &Stage) -> Result<()> {
     let (bed, namespace) = (&stage.bed, &stage.namespace);
@@ -190,12 +209,27 @@ async fn lost(stage: &Stage) -> Result<()> {
     stage.prometheus.clears("KedaKaitoReplicaLost").await
 }
 
+/// The scaler, then all three: nobody is left to tell.
 async fn gone(stage: &mut Stage) -> Result<()> {
     stage.stop_second().await?;
     stage.kill_scaler().await?;
     stage.prometheus.fires("KedaKaitoScalerGone", "").await?;
     stage.start_scaler().await?;
-    stage.prometheus.clears("KedaKaitoScalerGone").await
+    stage.prometheus.clears("KedaKaitoScalerGone").await?;
+    let all = [
+        "KedaKaitoScalerGone",
+        "KedaKaitoProvisionerHasNoLeader",
+        "KedaKaitoCertmgrHasNoLeader",
+    ];
+    let starts = stage.kill_all().await?;
+    for alert in all {
+        stage.prometheus.fires(alert, "").await?;
+    }
+    stage.revive(starts).await?;
+    for alert in all {
+        stage.prometheus.clears(alert).await?;
+    }
+    Ok(())
 }
 
 /// Every family that Prometheus understood is in the table, with its type and its labels; and calls have exemplars.

@@ -17,6 +17,8 @@ use keda_kaito_e2e::fake_clock::FakeClock;
 use keda_kaito_e2e::fault_proxy::FaultProxy;
 use keda_kaito_e2e::programs::{Name, Program, Start};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 use crate::prometheus::Prometheus;
 
@@ -41,7 +43,7 @@ pub(crate) struct Stage {
     second: Option<Program>,
     /// Of certmgr.
     pub(crate) clock: FakeClock,
-    _provisioner: Program,
+    provisioner: Option<Program>,
 }
 
 impl Stage {
@@ -93,7 +95,7 @@ impl Stage {
             scaler: Some(scaler),
             second: Some(second),
             clock,
-            _provisioner: provisioner,
+            provisioner: Some(provisioner),
         })
     }
 
@@ -142,6 +144,39 @@ impl Stage {
             Some(scaler) => scaler.kill().await,
             None => Ok(()),
         }
+    }
+
+    /// All three end at once; returns how they were started.
+    pub(crate) async fn kill_all(&mut self) -> Result<Vec<Start>> {
+        let mut starts = Vec::new();
+        for program in [&mut self.certmgr, &mut self.scaler, &mut self.provisioner] {
+            if let Some(program) = program.take() {
+                starts.push(program.start.clone());
+                program.kill().await?;
+            }
+        }
+        Ok(starts)
+    }
+
+    pub(crate) async fn revive(&mut self, starts: Vec<Start>) -> Result<()> {
+        for start in starts {
+            let own = match start.name {
+                Name::Certmgr => &mut self.certmgr,
+                Name::Scaler => &mut self.scaler,
+                Name::Provisioner => &mut self.provisioner,
+            };
+            own.insert(Program::spawn(&self.logs, start)?).ready(READY).await?;
+        }
+        Ok(())
+    }
+
+    /// Says something that is no TLS where KEDA calls.
+    pub(crate) async fn call_without_tls(&self) -> Result<()> {
+        let mut stream = TcpStream::connect((scaler().address, 10450)).await?;
+        stream.write_all(b"GET / HTTP/1.1\r\n\r\n").await?;
+        // Until it is turned away, with or without a word.
+        let _refused = stream.read_to_end(&mut Vec::new()).await;
+        Ok(())
     }
 
     pub(crate) async fn start_scaler(&mut self) -> Result<()> {

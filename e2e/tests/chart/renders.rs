@@ -3,7 +3,7 @@
 use std::fs;
 
 use anyhow::{Context, Result, ensure};
-use keda_kaito_e2e::chart::{folder, helm, object, objects, root, scenarios};
+use keda_kaito_e2e::chart::{Scenario, folder, helm, object, objects, root, scenarios};
 use serde_json::{Value, json};
 
 /// `cargo xtask chart --update` sets it.
@@ -20,6 +20,7 @@ async fn renders_of_every_values_file_are_those_that_are_kept() -> Result<()> {
             continue;
         }
         if update {
+            fs::create_dir_all(file.parent().context("a file without a folder")?)?;
             fs::write(&file, rendered).with_context(|| file.display().to_string())?;
         } else {
             outdated.push(scenario.writes);
@@ -70,6 +71,136 @@ async fn wrong_values_are_refused_by_name() -> Result<()> {
     Ok(())
 }
 
+/// To Kubernetes a rule without peers or ports is one for all of them.
+#[tokio::test]
+async fn network_rules_without_peers_or_ports_are_refused() -> Result<()> {
+    for (list, named) in [
+        ("networkPolicy.keda", "keda"),
+        ("networkPolicy.apiServer.cidrs", "cidrs"),
+        ("networkPolicy.apiServer.ports", "ports"),
+        ("networkPolicy.scrapePorts", "scrapePorts"),
+    ] {
+        for nothing in ["[]", "null"] {
+            refused(&format!("{list}={nothing}"), named).await?;
+        }
+    }
+    for (value, named) in [
+        ("networkPolicy.keda=[{}]", "keda"),
+        ("networkPolicy.metricsFrom=[{}]", "metricsFrom"),
+        ("networkPolicy.apiServer=null", "apiServer"),
+        ("networkPolicy.enabled=null", "enabled"),
+        ("networkPolicy=null", "networkPolicy"),
+        ("scaler.admissionPolicy.enabled=null", "enabled"),
+        ("certmgr.admissionPolicy=null", "admissionPolicy"),
+    ] {
+        refused(value, named).await?;
+    }
+    // Without peers there is no rule here, so nobody reads.
+    let chart = folder().display().to_string();
+    let rendered = helm(&["template", "kks", &chart, "--set-json=networkPolicy.metricsFrom=[]"]).await?;
+    for policy in objects(&rendered)?.iter().filter(|object| object["kind"] == "NetworkPolicy") {
+        let rules = policy["spec"]["ingress"].as_array().cloned().unwrap_or_default();
+        ensure!(rules.iter().all(|rule| rule["ports"] == json!([{"port": 10450}])), "{policy}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn grace_period_too_short_to_drain_is_refused() -> Result<()> {
+    let chart = folder().display().to_string();
+    let render = async |values: &str| helm(&["template", "kks", &chart, &format!("--set={values}")]).await;
+    render("scaler.preStopSeconds=20").await?;
+    render("scaler.preStopSeconds=60,scaler.terminationGracePeriodSeconds=85").await?;
+    for (values, needed) in [
+        ("scaler.preStopSeconds=21", "45, and has to be 46"),
+        ("scaler.preStopSeconds=60", "45, and has to be 85"),
+        ("scaler.terminationGracePeriodSeconds=34", "34, and has to be 35"),
+    ] {
+        let refused = render(values).await.err();
+        let message = format!("{:#}", refused.with_context(|| format!("{values} was accepted"))?);
+        ensure!(message.contains(needed), "{values}: {message}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn notes_say_what_is_missing_where_programs_are() -> Result<()> {
+    let chart = folder().display().to_string();
+    let notes = async |disabled: &[&str]| {
+        let values = disabled.iter().map(|program| format!("--set={program}.enabled=false"));
+        let mut arguments = ["install", "kks", &chart, "--namespace=keda", "--dry-run=client"]
+            .map(str::to_owned)
+            .to_vec();
+        arguments.extend(values);
+        let said = helm(&arguments).await?;
+        let (_, notes) = said.split_once("NOTES:").context("no notes")?;
+        anyhow::Ok(notes.to_owned())
+    };
+    let all = notes(&[]).await?;
+    ensure!(all.contains("in namespace keda: certmgr scaler provisioner."), "{all}");
+    ensure!(!all.contains("is here"), "{all}");
+    let without = notes(&["scaler"]).await?;
+    ensure!(without.contains("provisioner.requireScaler=false"), "{without}");
+    let without = notes(&["certmgr"]).await?;
+    for secret in ["keda-kaito-scaler-server-certs", "keda-kaito-scaler-client-certs"] {
+        ensure!(without.contains(secret), "{without}");
+    }
+    let without = notes(&["scaler", "provisioner"]).await?;
+    ensure!(!without.contains("requireScaler"), "{without}");
+    let nothing = notes(&["certmgr", "scaler", "provisioner"]).await?;
+    ensure!(
+        nothing.contains("runs nothing") && !nothing.contains("namespace"),
+        "{nothing}"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn every_program_may_reach_the_collectors_port_and_no_metadata_service() -> Result<()> {
+    for (endpoint, port) in [
+        ("", None),
+        ("http://otel-collector.monitoring:4317", Some(4317)),
+        ("http://[fd00::1]:14317/", Some(14317)),
+        ("http://collector.example.com", Some(80)),
+        ("http://[fd00::1]", Some(80)),
+    ] {
+        let chart = folder().display().to_string();
+        let rendered = helm(&["template", "kks", &chart, &format!("--set-string=otlpEndpoint={endpoint}")]).await?;
+        let rendered = objects(&rendered)?;
+        let policies: Vec<_> = rendered.iter().filter(|object| object["kind"] == "NetworkPolicy").collect();
+        ensure!(policies.len() == 3, "{} policies", policies.len());
+        for policy in policies {
+            let rules = policy["spec"]["egress"].as_array().context("no rules")?;
+            let to_anywhere = rules
+                .iter()
+                .filter(|rule| rule["to"][0] == json!({"namespaceSelector": {}}))
+                .collect::<Vec<_>>();
+            let Some(port) = port else {
+                ensure!(to_anywhere.is_empty(), "{policy}");
+                continue;
+            };
+            let expected = json!({"ports": [{"port": port}], "to": [
+                {"namespaceSelector": {}},
+                {"ipBlock": {"cidr": "0.0.0.0/0", "except": ["169.254.0.0/16"]}},
+                {"ipBlock": {"cidr": "::/0", "except": ["fe80::/10"]}},
+            ]});
+            ensure!(to_anywhere == [&expected], "{endpoint}: {policy}");
+        }
+    }
+    Ok(())
+}
+
+/// Helm refuses the value, given as JSON, and names what is wrong.
+async fn refused(value: &str, named: &str) -> Result<()> {
+    let chart = folder().display().to_string();
+    let rendered = helm(&["template", "kks", &chart, &format!("--set-json={value}")]).await;
+    let message = format!("{:#}", rendered.err().with_context(|| format!("{value} was accepted"))?);
+    // The command is part of the message.
+    let said = message.split_once("values don't meet").map_or("", |(_, said)| said);
+    ensure!(said.contains(named), "{value}: {message}");
+    Ok(())
+}
+
 #[tokio::test]
 async fn versions_of_chart_and_programs_are_one() -> Result<()> {
     let manifest = fs::read_to_string(root().join("Cargo.toml"))?;
@@ -88,7 +219,8 @@ async fn versions_of_chart_and_programs_are_one() -> Result<()> {
 
 #[tokio::test]
 async fn names_that_others_rely_on_hold_under_any_release() -> Result<()> {
-    for scenario in scenarios()?.iter().filter(|scenario| !scenario.name.ends_with("-alone")) {
+    let whole = |scenario: &&Scenario| scenario.only.is_none() && !scenario.name.ends_with("-alone");
+    for scenario in scenarios()?.iter().filter(whole) {
         let objects = objects(&scenario.render().await?)?;
         let service = object(&objects, "Service", "keda-kaito-scaler-svc")?;
         ensure!(service["metadata"]["namespace"] == scenario.namespace.as_str(), "{service}");
