@@ -91,13 +91,24 @@ impl Telemetry {
 }
 
 fn filter(directives: &str) -> Result<Targets, ConfigError> {
-    let filter: Targets = directives.parse().map_err(|error| {
-        ConfigError::caused_by(
-            format!("--log-level {directives:?} is neither a level nor a filter such as info,kube_runtime=debug"),
-            error,
-        )
-    })?;
+    let unreadable = || format!("--log-level {directives:?} is neither a level nor a filter such as info,kube_runtime=debug");
+    let asked: Vec<&str> = directives.split(',').map(str::trim).collect();
+    if let Some(directive) = asked.iter().find(|directive| !names_a_level(directive)) {
+        let why = format!("{directive:?} says none of off, error, warn, info, debug and trace");
+        return Err(ConfigError::caused_by(unreadable(), why));
+    }
+    let filter: Targets = asked
+        .join(",")
+        .parse()
+        .map_err(|error| ConfigError::caused_by(unreadable(), error))?;
     Ok(filter.with_targets(QUIET.map(|target| (target, LevelFilter::OFF))))
+}
+
+/// `Targets` reads a word that is no level as a target, and says nothing but that target's lines from then on; no word at all
+/// means errors to it.
+fn names_a_level(directive: &str) -> bool {
+    let level = directive.rsplit_once('=').map_or(directive, |(_, level)| level);
+    !level.is_empty() && level.parse::<LevelFilter>().is_ok()
 }
 
 /// The Kubernetes client logs the whole body of a response it cannot decode, Secrets included, and an ERROR for

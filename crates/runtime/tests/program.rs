@@ -148,6 +148,7 @@ fn bad_configuration_exits_with_2() {
     assert!(log.contains("is not a tea"), "{log}");
     for (flag, value) in [
         ("--log-level", "lo=ud=er"),
+        ("--log-level", "warning"),
         ("--otlp-endpoint", "collector:4317"),
         ("--metrics-address", "everywhere"),
     ] {

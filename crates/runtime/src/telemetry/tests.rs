@@ -166,6 +166,38 @@ fn client_that_logs_bodies_stays_quiet_whatever_is_asked_for() {
 
 #[test]
 fn filter_that_cannot_be_read_is_quoted() {
-    let error = filter("lo=ud=er").unwrap_err().to_string();
-    assert!(error.starts_with("--log-level \"lo=ud=er\""), "{error}");
+    for bad in [
+        "",
+        " ",
+        "warning",
+        "verbose",
+        "debugg",
+        "zzz=",
+        "zzz=warning",
+        "info,",
+        "info,,warn",
+        "info,keda_kaito_scaler",
+        "lo=ud=er",
+        "lo=ud=info",
+    ] {
+        let error = filter(bad).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("--log-level {bad:?} is neither")), "{error}");
+    }
+}
+
+#[test]
+fn usual_filters_are_taken() {
+    for (asked, taken) in [
+        ("info", "info"),
+        ("WARN", "warn"),
+        ("Debug", "debug"),
+        ("off", "off"),
+        ("4", "debug"),
+        ("info,keda_kaito_scaler::server=debug", "keda_kaito_scaler::server=debug,info"),
+        ("info, kube_runtime=OFF", "kube_runtime=off,info"),
+        ("keda_kaito_scaler=trace", "keda_kaito_scaler=trace"),
+    ] {
+        let filter = filter(asked).unwrap().to_string();
+        assert_eq!(filter.replace("kube_client::client=off,", ""), taken, "{asked}");
+    }
 }
