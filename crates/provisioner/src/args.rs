@@ -99,9 +99,9 @@ pub struct AddressArgs {
 /// Flags of `render`.
 #[derive(Args, Clone, Debug)]
 pub struct RenderArgs {
-    /// File with InferenceSets, as YAML or JSON; - reads standard input
-    #[arg(short = 'f', long = "filename", value_name = "FILE")]
-    pub filename: PathBuf,
+    /// File with InferenceSets, as YAML or JSON; - reads standard input; may be given several times
+    #[arg(short = 'f', long = "filename", required = true, value_name = "FILE")]
+    pub filenames: Vec<PathBuf>,
 
     /// Nodes of one replica, which KAITO would report in the Workspaces' status
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..), value_name = "COUNT")]
@@ -165,6 +165,8 @@ impl AddressArgs {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use clap::{CommandFactory, Parser};
     use keda_kaito_runtime::args::Identity;
 
@@ -229,10 +231,11 @@ mod tests {
 
     #[test]
     fn render_is_a_command_of_its_own() {
-        let cli = Cli::try_parse_from(["provisioner", "render", "-f", "a.yaml", "--nodes-per-replica", "2"]).unwrap();
+        let cli = Cli::try_parse_from(["provisioner", "render", "-f", "a.yaml", "-f", "-", "--nodes-per-replica", "2"]).unwrap();
         let Some(Command::Render(args)) = cli.command else {
             panic!("no command")
         };
         assert_eq!(args.nodes_per_replica, 2);
+        assert_eq!(args.filenames, ["a.yaml", "-"].map(PathBuf::from));
     }
 }

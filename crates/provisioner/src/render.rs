@@ -1,6 +1,8 @@
 //! `provisioner render`: the same judgement as in the cluster, over a file. It makes no call.
 
-use std::io::{self, Read, Write};
+mod input;
+
+use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -10,35 +12,19 @@ use keda_kaito_core::names;
 use keda_kaito_core::plan::{Observation, Plan, ScalerState, Verdict, plan};
 use keda_kaito_core::policy::complaint::Complaint;
 use keda_kaito_runtime::args::Identity;
-use serde_json::{Value, json};
-use thiserror::Error;
 
 use crate::args::RenderArgs;
+use input::Refused;
+
+pub use input::Error;
 
 /// Something was complained of.
 pub const EXIT_COMPLAINTS: u8 = 1;
-/// The input is no InferenceSet.
+/// A file is not readable, or holds no InferenceSet.
 pub const EXIT_UNREADABLE: u8 = 2;
 
-/// Larger files are no manifests.
-const MAX_BYTES: u64 = 4 * 1024 * 1024;
 /// What the API server would have assigned.
 const PLACEHOLDER_UID: &str = "00000000-0000-0000-0000-000000000000";
-
-/// Why the input cannot be rendered.
-#[derive(Debug, Error)]
-pub enum Error {
-    #[error("cannot read {file:?}: {source}")]
-    Read { file: String, source: io::Error },
-    #[error("{file:?} has more than {MAX_BYTES} bytes")]
-    TooLarge { file: String },
-    #[error("{file:?} is neither YAML nor JSON: {reason}")]
-    Syntax { file: String, reason: String },
-    #[error("{file:?} contains no InferenceSet")]
-    NoInferenceSet { file: String },
-    #[error("{file:?}: InferenceSet {name:?} cannot be read: {reason}")]
-    Decode { file: String, name: String, reason: String },
-}
 
 /// What is printed for one InferenceSet.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,40 +34,61 @@ pub struct Rendered {
     /// Absent when nothing would be provisioned.
     pub scaled_object: Option<ScaledObject>,
     pub complaints: Vec<Complaint>,
+    /// Why the API server would not take it. Nothing else of it is judged then.
+    pub refusals: Vec<String>,
     /// Whether `auto-provision` is absent or false.
     pub is_off: bool,
 }
 
-/// Prints to standard output and standard error; the exit code says how it went.
+/// Prints to standard output and standard error; the exit code says how it went, the worst of all files.
 pub fn main(args: &RenderArgs) -> ExitCode {
-    match render_file(args) {
+    let codes = args.filenames.iter().map(|path| render_and_print(path, args));
+    ExitCode::from(codes.max().unwrap_or(EXIT_UNREADABLE))
+}
+
+fn render_and_print(path: &Path, args: &RenderArgs) -> u8 {
+    match render_file(path, args) {
         Ok(rendered) => match print(&rendered) {
-            Ok(()) => {
-                let complained = rendered.iter().any(|one| !one.complaints.is_empty());
-                ExitCode::from(if complained { EXIT_COMPLAINTS } else { 0 })
-            }
-            Err(_closed) => ExitCode::from(EXIT_COMPLAINTS),
+            Ok(()) if rendered.iter().all(Rendered::is_fine) => 0,
+            Ok(()) | Err(_) => EXIT_COMPLAINTS,
         },
         Err(error) => {
             complain(&format!("provisioner render: {error}"));
-            ExitCode::from(EXIT_UNREADABLE)
+            EXIT_UNREADABLE
         }
     }
 }
 
-/// Renders every InferenceSet of the file.
+/// Renders every InferenceSet of the file, each by itself.
 ///
 /// # Errors
 /// The file cannot be read, or holds none.
-pub fn render_file(args: &RenderArgs) -> Result<Vec<Rendered>, Error> {
-    let file = args.filename.display().to_string();
-    let text = read(&args.filename, &file)?;
-    let inference_sets = parse(&text, &file)?;
+pub fn render_file(path: &Path, args: &RenderArgs) -> Result<Vec<Rendered>, Error> {
+    let file = path.display().to_string();
+    let inference_sets = input::parse(&input::read(path, &file)?, &file)?;
     let identity = Identity::from_env();
     Ok(inference_sets
         .into_iter()
-        .map(|object| render(object, args, &identity))
+        .map(|one| one.map_or_else(Rendered::from, |object| render(object, args, &identity)))
         .collect())
+}
+
+impl Rendered {
+    fn is_fine(&self) -> bool {
+        self.complaints.is_empty() && self.refusals.is_empty()
+    }
+}
+
+impl From<Refused> for Rendered {
+    fn from(refused: Refused) -> Self {
+        Self {
+            inference_set: refused.inference_set,
+            scaled_object: None,
+            complaints: Vec::new(),
+            refusals: refused.reasons,
+            is_off: false,
+        }
+    }
 }
 
 /// Renders one InferenceSet as if each of its replicas had the given number of nodes.
@@ -119,6 +126,7 @@ pub fn render(mut inference_set: InferenceSet, args: &RenderArgs, identity: &Ide
         inference_set: format!("{}/{}", part(&metadata.namespace), part(&metadata.name)),
         scaled_object: scaled_object.map(|object| if has_uid { object } else { without_owner(object) }),
         complaints,
+        refusals: Vec::new(),
         is_off,
     }
 }
@@ -144,58 +152,6 @@ fn workspace_of(inference_set: &InferenceSet, nodes: u16) -> Workspace {
     workspace
 }
 
-fn read(path: &Path, file: &str) -> Result<String, Error> {
-    let failed = |source| Error::Read {
-        file: file.to_owned(),
-        source,
-    };
-    let mut text = String::new();
-    let input: Box<dyn Read> = if path == Path::new("-") {
-        Box::new(io::stdin())
-    } else {
-        Box::new(std::fs::File::open(path).map_err(failed)?)
-    };
-    let bytes = input.take(MAX_BYTES + 1).read_to_string(&mut text).map_err(failed)?;
-    if u64::try_from(bytes).is_ok_and(|bytes| bytes > MAX_BYTES) {
-        return Err(Error::TooLarge { file: file.to_owned() });
-    }
-    Ok(text)
-}
-
-fn parse(text: &str, file: &str) -> Result<Vec<InferenceSet>, Error> {
-    let options = serde_saphyr::options! { with_snippet: false };
-    let documents: Vec<Value> = serde_saphyr::from_multiple_with_options(text, options).map_err(|error| Error::Syntax {
-        file: file.to_owned(),
-        reason: error.to_string(),
-    })?;
-    let documents = documents.into_iter().flat_map(|mut document| {
-        // `kubectl get -o json` wraps several objects into a List.
-        match document.get_mut("items").map(Value::take) {
-            Some(Value::Array(items)) => items,
-            Some(_) | None => vec![document],
-        }
-    });
-    let inference_sets: Vec<Value> = documents
-        .filter(|object| object["kind"] == json!(names::INFERENCE_SET_KIND))
-        .collect();
-    if inference_sets.is_empty() {
-        return Err(Error::NoInferenceSet { file: file.to_owned() });
-    }
-    let decode = |object: Value| {
-        let name = object
-            .pointer("/metadata/name")
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-            .to_owned();
-        serde_json::from_value(object).map_err(|error| Error::Decode {
-            file: file.to_owned(),
-            name,
-            reason: error.to_string(),
-        })
-    };
-    inference_sets.into_iter().map(decode).collect()
-}
-
 fn print(rendered: &[Rendered]) -> io::Result<()> {
     let mut out = io::stdout().lock();
     for one in rendered {
@@ -209,6 +165,9 @@ fn print(rendered: &[Rendered]) -> io::Result<()> {
                 one.inference_set,
                 names::AUTO_PROVISION
             ));
+        }
+        for refusal in &one.refusals {
+            complain(&format!("{}: {refusal}", one.inference_set));
         }
         for complaint in &one.complaints {
             complain(&format!("{}: {}: {complaint}", one.inference_set, complaint.reason));

@@ -27,4 +27,15 @@ impl ConfigError {
             source: Some(source.into()),
         }
     }
+
+    /// The message and, each after a colon, what revealed it.
+    pub(crate) fn chain(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            text.push_str(&format!(": {error}"));
+            cause = error.source();
+        }
+        text
+    }
 }

@@ -71,7 +71,7 @@ pub struct ProcessContext {
 /// Reports a configuration error found before [`main_with`] runs, while no port is bound.
 #[must_use]
 pub fn refuse(about: &About, error: &ConfigError) -> ExitCode {
-    report(about, &chain(error));
+    report(about, &error.chain());
     ExitCode::from(EXIT_CONFIG)
 }
 
@@ -113,7 +113,7 @@ where
     let telemetry = match telemetry::install(&about, &identity, &common.log, &common.trace, &registry) {
         Ok(telemetry) => telemetry,
         Err(error) => {
-            report(&about, &chain(&error));
+            report(&about, &error.chain());
             return EXIT_CONFIG;
         }
     };
@@ -170,16 +170,6 @@ fn exit_code(result: &anyhow::Result<()>) -> u8 {
         Err(error) if error.chain().any(|cause| cause.is::<ConfigError>()) => EXIT_CONFIG,
         Err(_) => EXIT_FAILURE,
     }
-}
-
-fn chain(error: &ConfigError) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        text.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
-    text
 }
 
 #[expect(clippy::print_stderr, reason = "there is no log subscriber yet")]

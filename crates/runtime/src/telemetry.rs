@@ -25,7 +25,7 @@ use crate::args::{Identity, LogArgs, LogFormat, TraceArgs};
 use crate::error::ConfigError;
 use crate::metrics::SharedRegistry;
 use crate::program::About;
-use config::TraceConfig;
+use config::{TraceConfig, Variables};
 use lines::WithIds;
 use outcomes::Outcomes;
 
@@ -40,8 +40,8 @@ pub struct Telemetry {
 /// Installs the process-wide subscriber; `registry` counts the spans. Needs a tokio runtime when spans are exported.
 ///
 /// # Errors
-/// The log filter, the endpoint or one of the standard `OTEL_…` variables cannot be read, or a subscriber is already
-/// installed.
+/// The log filter or the flag's endpoint cannot be read, or a subscriber is already installed. What cannot be followed in
+/// the standard `OTEL_…` variables is a warning in the log.
 pub fn install(
     about: &About,
     identity: &Identity,
@@ -50,13 +50,11 @@ pub fn install(
     registry: &SharedRegistry,
 ) -> Result<Telemetry, ConfigError> {
     let filter = filter(&log.log_level)?;
-    let config = TraceConfig::read(trace, |name| std::env::var(name).ok())?;
+    let read = |name: &str| std::env::var(name).ok();
+    let mut variables = Variables::new(&read);
     let outcomes = Outcomes::register(registry);
-    let spans = config
-        .as_ref()
-        .map(|config| export::provider(about, identity, config, outcomes))
-        .transpose()?;
-    let export = spans.as_ref().map(|provider| {
+    let spans = spans(about, identity, trace, &mut variables, outcomes)?;
+    let export = spans.as_ref().map(|(_, provider)| {
         tracing_opentelemetry::layer()
             .with_tracer(provider.tracer(about.name))
             .with_location(false)
@@ -72,11 +70,37 @@ pub fn install(
         .with(lines(log.log_format).with_filter(filter.and(events)))
         .try_init()
         .map_err(|error| ConfigError::caused_by("failed to install the log subscriber", error))?;
-    if let Some(config) = &config {
+    for complaint in variables.complaints {
+        tracing::warn!(complaint, "a variable of OpenTelemetry cannot be followed");
+    }
+    if let Some((config, _)) = &spans {
         sampling::install(config.sampling);
         tracing::info!(endpoint = config.endpoint, sampling = %config.sampling, "sending spans");
     }
-    Ok(Telemetry { spans })
+    Ok(Telemetry {
+        spans: spans.map(|(_, provider)| provider),
+    })
+}
+
+/// What sends spans, and how, where any are to be sent and can be.
+fn spans(
+    about: &About,
+    identity: &Identity,
+    trace: &TraceArgs,
+    variables: &mut Variables<'_>,
+    outcomes: Outcomes,
+) -> Result<Option<(TraceConfig, SdkTracerProvider)>, ConfigError> {
+    let Some(config) = TraceConfig::read(trace, variables)? else {
+        return Ok(None);
+    };
+    match export::provider(about, identity, &config, outcomes) {
+        Ok(provider) => Ok(Some((config, provider))),
+        Err(error) if config.is_by_flag() => Err(error),
+        Err(error) => {
+            variables.complaints.push(format!("{}; no spans are sent", error.chain()));
+            Ok(None)
+        }
+    }
 }
 
 impl Telemetry {
@@ -91,13 +115,24 @@ impl Telemetry {
 }
 
 fn filter(directives: &str) -> Result<Targets, ConfigError> {
-    let filter: Targets = directives.parse().map_err(|error| {
-        ConfigError::caused_by(
-            format!("--log-level {directives:?} is neither a level nor a filter such as info,kube_runtime=debug"),
-            error,
-        )
-    })?;
+    let unreadable = || format!("--log-level {directives:?} is neither a level nor a filter such as info,kube_runtime=debug");
+    let asked: Vec<&str> = directives.split(',').map(str::trim).collect();
+    if let Some(directive) = asked.iter().find(|directive| !names_a_level(directive)) {
+        let why = format!("{directive:?} says none of off, error, warn, info, debug and trace");
+        return Err(ConfigError::caused_by(unreadable(), why));
+    }
+    let filter: Targets = asked
+        .join(",")
+        .parse()
+        .map_err(|error| ConfigError::caused_by(unreadable(), error))?;
     Ok(filter.with_targets(QUIET.map(|target| (target, LevelFilter::OFF))))
+}
+
+/// `Targets` reads a word that is no level as a target, and says nothing but that target's lines from then on; no word at all
+/// means errors to it.
+fn names_a_level(directive: &str) -> bool {
+    let level = directive.rsplit_once('=').map_or(directive, |(_, level)| level);
+    !level.is_empty() && level.parse::<LevelFilter>().is_ok()
 }
 
 /// The Kubernetes client logs the whole body of a response it cannot decode, Secrets included, and an ERROR for

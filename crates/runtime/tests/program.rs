@@ -40,7 +40,7 @@ fn main() -> ExitCode {
         };
         return main_with(about, &args.common, |ctx| behave(args.behaviour.clone(), ctx));
     }
-    let cases: [(&str, fn()); 10] = [
+    let cases: [(&str, fn()); 11] = [
         ("serves_until_terminated", serves_until_terminated),
         (
             "essential_task_that_fails_ends_the_process",
@@ -48,6 +48,10 @@ fn main() -> ExitCode {
         ),
         ("program_that_just_returns_has_failed", program_that_just_returns_has_failed),
         ("bad_configuration_exits_with_2", bad_configuration_exits_with_2),
+        (
+            "variables_of_others_are_warned_of_and_stop_nothing",
+            variables_of_others_are_warned_of_and_stop_nothing,
+        ),
         ("second_signal_ends_at_once", second_signal_ends_at_once),
         ("taken_port_is_a_failure", taken_port_is_a_failure),
         (
@@ -148,13 +152,45 @@ fn bad_configuration_exits_with_2() {
     assert!(log.contains("is not a tea"), "{log}");
     for (flag, value) in [
         ("--log-level", "lo=ud=er"),
+        ("--log-level", "warning"),
         ("--otlp-endpoint", "collector:4317"),
+        ("--otlp-endpoint", "http://"),
         ("--metrics-address", "everywhere"),
     ] {
         let (code, log) = Program::start("serve", &[flag, value]).end();
         assert_eq!(code, 2, "{log}");
         assert!(log.contains(flag) && log.contains(value), "{log}");
         assert!(!log.contains("serving"), "{log}");
+    }
+}
+
+/// They are filled for a whole cluster at once.
+fn variables_of_others_are_warned_of_and_stop_nothing() {
+    let plain = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1");
+    for (variables, sends) in [
+        (
+            [("OTEL_EXPORTER_OTLP_ENDPOINT", "https://collector:4317"), ("CUPS", "1")],
+            false,
+        ),
+        ([("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4317"), ("CUPS", "1")], false),
+        ([("OTEL_EXPORTER_OTLP_ENDPOINT", "http://"), ("CUPS", "1")], false),
+        ([("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"), plain], false),
+        ([("OTEL_TRACES_SAMPLER", "foo"), plain], true),
+    ] {
+        let mut program = Program::start_with("serve", &ANY, &variables);
+        let health = program.addresses()[1];
+        eventually(|| get(health, "/readyz").0 == 200);
+        program.signal();
+        let (code, log) = program.end();
+        assert_eq!(code, 0, "{log}");
+        let warned: Vec<&str> = log.lines().filter(|line| line.contains("cannot be followed")).collect();
+        let [warned] = warned[..] else { panic!("{log}") };
+        let [(name, value), _] = variables;
+        assert!(
+            warned.contains("WARN") && warned.contains(name) && warned.contains(value),
+            "{warned}"
+        );
+        assert_eq!(log.contains("sending spans"), sends, "{log}");
     }
 }
 

@@ -60,6 +60,7 @@ async fn wrong_values_are_refused_by_name() -> Result<()> {
         ("image.pullPolicy=Sometimes", "pullPolicy"),
         ("certmgr.image.digest=latest", "digest"),
         ("logs.format=xml", "format"),
+        ("logs.level=warning", "level"),
         ("provisioner.scalerAddress=scaler", "scalerAddress"),
         ("networkPolicy.scrapePorts={0}", "scrapePorts"),
     ] {

@@ -90,14 +90,18 @@ impl Reader<'_> {
 
     /// Every annotation is read even after one has failed, so that all complaints come at once.
     fn request(&mut self) -> Option<Request> {
-        let min_replicas = self.value(names::MIN_REPLICAS, "a whole number (below 1 means 1)", |text| {
-            if let Some(digits) = text.strip_prefix('-') {
-                return (!digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())).then_some(1);
-            }
-            let count: i32 = text.parse().ok()?;
-            u32::try_from(count.max(1)).ok()
-        });
-        let max_replicas = self.value(names::MAX_REPLICAS, "a whole number above 1", |text| {
+        let min_replicas = self.value(
+            names::MIN_REPLICAS,
+            "a whole number of at most 2147483647 (below 1 means 1)",
+            |text| {
+                if let Some(digits) = text.strip_prefix('-') {
+                    return (!digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())).then_some(1);
+                }
+                let count: i32 = text.parse().ok()?;
+                u32::try_from(count.max(1)).ok()
+            },
+        );
+        let max_replicas = self.value(names::MAX_REPLICAS, "a whole number above 1 and at most 2147483647", |text| {
             let count: i32 = text.parse().ok()?;
             u32::try_from(count).ok().filter(|count| *count > 1)
         });

@@ -1,10 +1,11 @@
 //! `render` over files: what is printed, what is complained of, what cannot be read.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use clap::Parser;
 
-use super::{Error, Rendered, parse, render, render_file};
+use super::input::{Error, Refused, parse};
+use super::{Rendered, render, render_file};
 use crate::args::{Cli, Command, RenderArgs};
 use keda_kaito_runtime::args::Identity;
 
@@ -24,7 +25,7 @@ fn rendered(text: &str, flags: &[&str]) -> Vec<Rendered> {
     let inference_sets = parse(text, "-").unwrap();
     inference_sets
         .into_iter()
-        .map(|object| render(object, &args(flags), &identity))
+        .map(|object| render(object.unwrap(), &args(flags), &identity))
         .collect()
 }
 
@@ -35,16 +36,14 @@ const SET: &str = "apiVersion: kaito.sh/v1alpha1\nkind: InferenceSet\nmetadata:\
 fn samples_render_without_complaint() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/samples");
     for entry in std::fs::read_dir(folder).unwrap() {
-        let mut args = args(&[]);
-        args.filename = entry.unwrap().path();
-        let rendered = render_file(&args).unwrap();
+        let path = entry.unwrap().path();
+        let rendered = render_file(&path, &args(&[])).unwrap();
         assert!(
             rendered
                 .iter()
                 // Those with a ScaledObject written by hand ask for none.
-                .all(|one| (one.is_off || one.scaled_object.is_some()) && one.complaints.is_empty()),
-            "{:?}",
-            args.filename
+                .all(|one| (one.is_off || one.scaled_object.is_some()) && one.is_fine()),
+            "{path:?}"
         );
     }
 }
@@ -92,9 +91,88 @@ fn unreadable_input_is_told_apart() {
     assert!(matches!(parse("a: [", "-"), Err(Error::Syntax { .. })));
     assert!(matches!(parse("kind: Pod", "-"), Err(Error::NoInferenceSet { .. })));
     assert!(matches!(parse("", "-"), Err(Error::NoInferenceSet { .. })));
+    assert!(matches!(
+        render_file(Path::new("/nonexistent/file"), &args(&[])),
+        Err(Error::Read { .. })
+    ));
+}
+
+/// The reasons why the only InferenceSet of `text` is refused.
+fn refused(text: &str) -> Vec<String> {
+    let refused = parse(text, "-").unwrap().remove(0).unwrap_err();
+    assert_eq!(refused.inference_set.split('/').count(), 2, "{text}");
+    refused.reasons
+}
+
+#[test]
+fn kinds_of_other_groups_are_not_ours() {
+    let other = SET.replace("kaito.sh/v1alpha1", "other.io/v1");
+    assert!(matches!(parse(&other, "-"), Err(Error::NoInferenceSet { .. })));
+    let core = SET.replace("kaito.sh/v1alpha1", "v1");
+    let found = parse(&format!("{other}---\n{core}---\n{SET}"), "-").unwrap();
+    assert_eq!(found.len(), 1);
+}
+
+#[test]
+fn values_that_are_no_text_are_named_and_how_to_make_them_text() {
+    let unquoted = SET.replace("'true'", "true").replace("'10'", "10");
+    let found = parse(&format!("{unquoted}---\n{SET}"), "-").unwrap();
+    let [Err(Refused { inference_set, reasons }), Ok(_)] = &found[..] else {
+        panic!("{found:?}")
+    };
+    assert_eq!(inference_set, "default/phi-4");
+    assert_eq!(
+        reasons[..],
+        [
+            r#"metadata.annotations["scaledobject.kaito.sh/auto-provision"] is a boolean: quote the value, "true""#,
+            r#"metadata.annotations["scaledobject.kaito.sh/threshold"] is a number: quote the value, "10""#,
+        ]
+    );
+    for (metadata, reason) in [
+        ("{name: 7}", r#"metadata.name is a number: quote the value, "7""#),
+        (
+            "{name: a, labels: {b: true}}",
+            r#"metadata.labels["b"] is a boolean: quote the value, "true""#,
+        ),
+        (
+            "{name: a, annotations: {b: }}",
+            r#"metadata.annotations["b"] is empty: quote the value, """#,
+        ),
+        (
+            "{name: a, annotations: {b: [{c: d}]}}",
+            r#"metadata.annotations["b"] is a list: make it text, by | behind the colon"#,
+        ),
+    ] {
+        assert_eq!(refused(&format!("kind: InferenceSet\nmetadata: {metadata}")), [reason]);
+    }
     let text = "kind: InferenceSet\nmetadata: {name: a}\nspec: {replicas: many}";
-    assert!(matches!(parse(text, "-"), Err(Error::Decode { name, .. }) if name == "a"));
-    let mut args = args(&[]);
-    args.filename = PathBuf::from("/nonexistent/file");
-    assert!(matches!(render_file(&args), Err(Error::Read { .. })));
+    let [reason] = &refused(text)[..] else { panic!() };
+    assert!(reason.starts_with("spec.replicas: invalid type: string \"many\""), "{reason}");
+}
+
+#[test]
+fn names_that_no_object_can_have_are_refused() {
+    for (metadata, reason) in [
+        (
+            "{name: Bad_Name}",
+            r#"metadata.name "Bad_Name" is not a DNS name in lower case"#,
+        ),
+        ("{name: -a}", r#"metadata.name "-a" is not a DNS name in lower case"#),
+        ("{name: a..b}", r#"metadata.name "a..b" is not a DNS name in lower case"#),
+        ("{name: ''}", "metadata.name is missing"),
+        ("{}", "metadata.name is missing"),
+        ("{name: , namespace: }", "metadata.name is missing"),
+        (
+            "{name: a, namespace: b.c}",
+            r#"metadata.namespace "b.c" is not a DNS label in lower case"#,
+        ),
+    ] {
+        assert_eq!(refused(&format!("kind: InferenceSet\nmetadata: {metadata}")), [reason]);
+    }
+    let name = format!("kind: InferenceSet\nmetadata: {{name: {}.4}}", "a".repeat(251));
+    assert!(parse(&name, "-").unwrap()[0].is_ok());
+    let [reason] = &refused(&name.replace(".4", ".42"))[..] else {
+        panic!()
+    };
+    assert!(reason.ends_with("is not a DNS name in lower case"), "{reason}");
 }

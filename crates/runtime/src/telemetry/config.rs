@@ -7,6 +7,9 @@ use super::sampling::Sampling;
 use crate::args::TraceArgs;
 use crate::error::ConfigError;
 
+const FLAG: &str = "--otlp-endpoint";
+/// What an endpoint that is not plain is told.
+const PLAIN: &str = "must start with http://; spans are sent to a collector in the same network, without TLS";
 const ENDPOINTS: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
 const PROTOCOLS: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"];
 const TIMEOUTS: [&str; 3] = [
@@ -46,77 +49,126 @@ pub(super) struct TraceConfig {
 }
 
 impl TraceConfig {
-    /// `None` when no spans are wanted: nothing names an endpoint, or a variable says so.
-    pub(super) fn read(args: &TraceArgs, variable: impl Fn(&str) -> Option<String>) -> Result<Option<Self>, ConfigError> {
-        let variable = |name: &str| {
-            variable(name)
-                .map(|text| text.trim().to_owned())
-                .filter(|text| !text.is_empty())
-        };
-        if variable("OTEL_SDK_DISABLED").is_some_and(|said| said.eq_ignore_ascii_case("true")) {
+    /// `None` when no spans are wanted, or none can be sent as the variables say.
+    ///
+    /// # Errors
+    /// The flag's endpoint cannot be used.
+    pub(super) fn read(args: &TraceArgs, variables: &mut Variables<'_>) -> Result<Option<Self>, ConfigError> {
+        if variables
+            .text("OTEL_SDK_DISABLED")
+            .is_some_and(|said| said.eq_ignore_ascii_case("true"))
+        {
             return Ok(None);
         }
-        match variable("OTEL_TRACES_EXPORTER").as_deref() {
+        match variables.text("OTEL_TRACES_EXPORTER").as_deref() {
             None | Some("otlp") => {}
             Some("none") => return Ok(None),
-            Some(other) => return Err(refused("OTEL_TRACES_EXPORTER", other, "neither otlp nor none")),
+            Some(other) => {
+                variables.unusable("OTEL_TRACES_EXPORTER", other, "is neither otlp nor none");
+                return Ok(None);
+            }
         }
         let by_flag = args.otlp_endpoint.clone().filter(|endpoint| !endpoint.is_empty());
-        let by_flag = by_flag.map(|endpoint| ("--otlp-endpoint", endpoint));
-        let Some((named, endpoint)) = by_flag.or_else(|| first(ENDPOINTS, &variable)) else {
-            return Ok(None);
+        let (named, endpoint) = match by_flag {
+            Some(endpoint) if !is_plain(&endpoint) => return Err(ConfigError::new(format!("{FLAG} {endpoint:?} {PLAIN}"))),
+            // It says gRPC, too.
+            Some(endpoint) => (FLAG, endpoint),
+            None => match variables.endpoint() {
+                Some(found) => found,
+                None => return Ok(None),
+            },
         };
-        if !endpoint.starts_with("http://") {
-            return Err(ConfigError::new(format!(
-                "{named} {endpoint:?} must start with http://; spans are sent to a collector in the same network, without TLS"
-            )));
-        }
-        if let Some((named, protocol)) = first(PROTOCOLS, &variable)
-            && protocol != "grpc"
-        {
-            return Err(refused(named, &protocol, "not grpc, which is the only protocol spoken"));
-        }
-        let queue = number("OTEL_BSP_MAX_QUEUE_SIZE", &variable, QUEUE)?.clamp(1, MAX_QUEUE);
+        let queue = variables
+            .number("OTEL_BSP_MAX_QUEUE_SIZE")
+            .unwrap_or(QUEUE)
+            .clamp(1, MAX_QUEUE);
+        let batch = variables.number("OTEL_BSP_MAX_EXPORT_BATCH_SIZE").unwrap_or(BATCH);
         Ok(Some(Self {
             endpoint,
             named,
-            sampling: Sampling::read(&variable)?,
-            timeout: timeout(&variable)?,
-            delay: millis("OTEL_BSP_SCHEDULE_DELAY", &variable)?.unwrap_or(DELAY),
+            sampling: Sampling::read(variables),
+            timeout: TIMEOUTS
+                .into_iter()
+                .find_map(|name| variables.millis(name))
+                .unwrap_or(TIMEOUT),
+            delay: variables.millis("OTEL_BSP_SCHEDULE_DELAY").unwrap_or(DELAY),
             queue,
-            batch: number("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", &variable, BATCH)?.clamp(1, queue),
-            service: variable("OTEL_SERVICE_NAME"),
+            batch: batch.clamp(1, queue),
+            service: variables.text("OTEL_SERVICE_NAME"),
         }))
     }
+
+    /// Whether who configured this program, and not who filled its environment, said where to.
+    pub(super) fn is_by_flag(&self) -> bool {
+        self.named == FLAG
+    }
 }
 
-fn timeout(variable: &impl Fn(&str) -> Option<String>) -> Result<Duration, ConfigError> {
-    for name in TIMEOUTS {
-        if let Some(timeout) = millis(name, variable)? {
-            return Ok(timeout);
+/// OpenTelemetry's variables. They may be meant for every program of a cluster, so what cannot be followed here stops none:
+/// it is remembered, to be told once there is a log.
+pub(super) struct Variables<'a> {
+    read: &'a dyn Fn(&str) -> Option<String>,
+    /// Each names the variable, quotes its value and says what comes of it.
+    pub(super) complaints: Vec<String>,
+}
+
+impl<'a> Variables<'a> {
+    pub(super) fn new(read: &'a dyn Fn(&str) -> Option<String>) -> Self {
+        Self {
+            read,
+            complaints: Vec::new(),
         }
     }
-    Ok(TIMEOUT)
+
+    /// `None` for an empty one, as the standard has it.
+    pub(super) fn text(&self, name: &str) -> Option<String> {
+        let text = (self.read)(name)?.trim().to_owned();
+        (!text.is_empty()).then_some(text)
+    }
+
+    /// Complains of a value in whose place the usual one is taken.
+    pub(super) fn ignore(&mut self, name: &str, value: &str, why: &str) {
+        self.complaints.push(format!("{name} {value:?} {why}; it is ignored"));
+    }
+
+    fn unusable(&mut self, name: &str, value: &str, why: &str) {
+        self.complaints.push(format!("{name} {value:?} {why}; no spans are sent"));
+    }
+
+    fn first(&self, names: [&'static str; 2]) -> Option<(&'static str, String)> {
+        names.into_iter().find_map(|name| Some((name, self.text(name)?)))
+    }
+
+    fn endpoint(&mut self) -> Option<(&'static str, String)> {
+        let (named, endpoint) = self.first(ENDPOINTS)?;
+        if !is_plain(&endpoint) {
+            self.unusable(named, &endpoint, PLAIN);
+            return None;
+        }
+        match self.first(PROTOCOLS) {
+            Some((named, protocol)) if protocol != "grpc" => {
+                self.unusable(named, &protocol, "is not grpc, which is the only protocol spoken");
+                None
+            }
+            Some(_) | None => Some((named, endpoint)),
+        }
+    }
+
+    fn number<T: FromStr>(&mut self, name: &str) -> Option<T> {
+        let text = self.text(name)?;
+        let number = text.parse().ok();
+        if number.is_none() {
+            self.ignore(name, &text, "is not a whole number");
+        }
+        number
+    }
+
+    fn millis(&mut self, name: &str) -> Option<Duration> {
+        let millis: u32 = self.number(name)?;
+        Some(Duration::from_millis(u64::from(millis.max(1))))
+    }
 }
 
-fn first<const N: usize>(names: [&'static str; N], variable: &impl Fn(&str) -> Option<String>) -> Option<(&'static str, String)> {
-    names.into_iter().find_map(|name| Some((name, variable(name)?)))
-}
-
-fn millis(name: &'static str, variable: &impl Fn(&str) -> Option<String>) -> Result<Option<Duration>, ConfigError> {
-    let parsed = variable(name).map(|text| parse::<u32>(name, &text)).transpose()?;
-    Ok(parsed.map(|millis| Duration::from_millis(u64::from(millis.max(1)))))
-}
-
-fn number(name: &'static str, variable: &impl Fn(&str) -> Option<String>, usual: usize) -> Result<usize, ConfigError> {
-    variable(name).map_or(Ok(usual), |text| parse(name, &text))
-}
-
-fn parse<T: FromStr>(name: &str, text: &str) -> Result<T, ConfigError> {
-    text.parse().map_err(|_no_number| refused(name, text, "not a whole number"))
-}
-
-/// `name "value" is why`.
-pub(super) fn refused(name: &str, value: &str, why: &str) -> ConfigError {
-    ConfigError::new(format!("{name} {value:?} is {why}"))
+fn is_plain(endpoint: &str) -> bool {
+    endpoint.starts_with("http://")
 }

@@ -7,8 +7,7 @@ use std::sync::OnceLock;
 use opentelemetry::trace::{SpanId, TraceId};
 use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator};
 
-use super::config::refused;
-use crate::error::ConfigError;
+use super::config::Variables;
 
 const SAMPLER: &str = "OTEL_TRACES_SAMPLER";
 const ARGUMENT: &str = "OTEL_TRACES_SAMPLER_ARG";
@@ -39,8 +38,13 @@ pub(super) struct Upstream {
 }
 
 impl Sampling {
-    pub(super) fn read(variable: &impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
-        let name = variable(SAMPLER).unwrap_or_else(|| "parentbased_always_on".to_owned());
+    /// Every trace, or what its caller says, unless the variables say something that can be followed.
+    pub(super) fn read(variables: &mut Variables<'_>) -> Self {
+        let usual = Self {
+            parent_based: true,
+            ratio: 1.0,
+        };
+        let Some(name) = variables.text(SAMPLER) else { return usual };
         let (parent_based, kind) = match name.strip_prefix("parentbased_") {
             Some(kind) => (true, kind),
             None => (false, name.as_str()),
@@ -48,13 +52,14 @@ impl Sampling {
         let ratio = match kind {
             "always_on" => 1.0,
             "always_off" => 0.0,
-            "traceidratio" => ratio(variable)?,
+            "traceidratio" => ratio(variables),
             _ => {
-                let why = "none of always_on, always_off and traceidratio, with or without parentbased_ before it";
-                return Err(refused(SAMPLER, &name, why));
+                let why = "is none of always_on, always_off and traceidratio, with or without parentbased_ before it";
+                variables.ignore(SAMPLER, &name, why);
+                return usual;
             }
         };
-        Ok(Self { parent_based, ratio })
+        Self { parent_based, ratio }
     }
 
     /// The number of the trace to be kept, if it is; `upstream` is the caller's. Traces are picked by their number as every
@@ -81,12 +86,13 @@ impl Sampling {
     }
 }
 
-fn ratio(variable: &impl Fn(&str) -> Option<String>) -> Result<f64, ConfigError> {
-    let text = variable(ARGUMENT).unwrap_or_else(|| "1".to_owned());
-    text.parse::<f64>()
-        .ok()
-        .filter(|ratio| (0.0..=1.0).contains(ratio))
-        .ok_or_else(|| refused(ARGUMENT, &text, "not a number from 0 to 1"))
+fn ratio(variables: &mut Variables<'_>) -> f64 {
+    let Some(text) = variables.text(ARGUMENT) else { return 1.0 };
+    let ratio = text.parse().ok().filter(|ratio| (0.0..=1.0).contains(ratio));
+    if ratio.is_none() {
+        variables.ignore(ARGUMENT, &text, "is not a number from 0 to 1");
+    }
+    ratio.unwrap_or(1.0)
 }
 
 impl fmt::Display for Sampling {

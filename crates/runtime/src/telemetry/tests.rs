@@ -2,13 +2,14 @@ use std::time::Duration;
 
 use opentelemetry::trace::TraceId;
 
-use super::config::TraceConfig;
+use super::config::{TraceConfig, Variables};
 use super::filter;
 use super::sampling::{Sampling, Upstream};
 use super::spans::Parent;
 use crate::args::TraceArgs;
 
-fn read(flag: Option<&str>, variables: &[(&str, &str)]) -> Result<Option<TraceConfig>, String> {
+/// What is read, and what is complained of.
+fn read(flag: Option<&str>, variables: &[(&str, &str)]) -> Result<(Option<TraceConfig>, Vec<String>), String> {
     let args = TraceArgs {
         otlp_endpoint: flag.map(str::to_owned),
     };
@@ -16,12 +17,20 @@ fn read(flag: Option<&str>, variables: &[(&str, &str)]) -> Result<Option<TraceCo
         let found = variables.iter().find(|(known, _)| *known == name);
         found.map(|(_, value)| (*value).to_owned())
     };
-    TraceConfig::read(&args, variable).map_err(|error| error.to_string())
+    let mut variables = Variables::new(&variable);
+    let config = TraceConfig::read(&args, &mut variables).map_err(|error| error.to_string())?;
+    Ok((config, variables.complaints))
+}
+
+fn understood(flag: Option<&str>, variables: &[(&str, &str)]) -> Option<TraceConfig> {
+    let (config, complaints) = read(flag, variables).unwrap();
+    assert_eq!(complaints, Vec::<String>::new());
+    config
 }
 
 fn sampling(variables: &[(&str, &str)]) -> Sampling {
     let endpoint = Some("http://collector:4317");
-    read(endpoint, variables).unwrap().unwrap().sampling
+    understood(endpoint, variables).unwrap().sampling
 }
 
 const GENERIC: (&str, &str) = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://generic:4317");
@@ -29,7 +38,7 @@ const TRACES: (&str, &str) = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://trac
 
 #[test]
 fn nearest_word_says_where_spans_go() {
-    let endpoint = |flag, variables: &[_]| read(flag, variables).unwrap().map(|config| config.endpoint);
+    let endpoint = |flag, variables: &[_]| understood(flag, variables).map(|config| config.endpoint);
     assert_eq!(endpoint(None, &[]), None);
     assert_eq!(endpoint(None, &[("OTEL_EXPORTER_OTLP_ENDPOINT", " ")]), None);
     assert_eq!(endpoint(None, &[GENERIC]).unwrap(), GENERIC.1);
@@ -42,7 +51,7 @@ fn nearest_word_says_where_spans_go() {
 
 #[test]
 fn standard_numbers_are_taken_over() {
-    let config = read(
+    let config = understood(
         None,
         &[
             GENERIC,
@@ -54,7 +63,7 @@ fn standard_numbers_are_taken_over() {
             ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
         ],
     );
-    let config = config.unwrap().unwrap();
+    let config = config.unwrap();
     assert_eq!((config.queue, config.batch), (100, 100), "no batch is larger than the queue");
     assert_eq!(config.delay, Duration::from_millis(250));
     assert_eq!(config.timeout, Duration::from_millis(1500));
@@ -62,51 +71,72 @@ fn standard_numbers_are_taken_over() {
 }
 
 #[test]
-fn words_that_cannot_be_followed_are_quoted() {
-    for (flag, variables, quoted) in [
-        (
-            Some("collector:4317"),
-            vec![],
-            r#"--otlp-endpoint "collector:4317" must start with http://"#,
-        ),
-        (
-            None,
-            vec![("OTEL_EXPORTER_OTLP_ENDPOINT", "https://x")],
-            r#"OTEL_EXPORTER_OTLP_ENDPOINT "https://x""#,
-        ),
-        (
-            None,
-            vec![GENERIC, ("OTEL_TRACES_EXPORTER", "zipkin")],
-            r#"OTEL_TRACES_EXPORTER "zipkin""#,
-        ),
-        (
-            None,
-            vec![GENERIC, ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json")],
-            r#""http/json""#,
-        ),
-        (
-            None,
-            vec![GENERIC, ("OTEL_TRACES_SAMPLER", "xray")],
-            r#"OTEL_TRACES_SAMPLER "xray""#,
-        ),
-        (
-            None,
-            vec![
-                GENERIC,
-                ("OTEL_TRACES_SAMPLER", "traceidratio"),
-                ("OTEL_TRACES_SAMPLER_ARG", "1.5"),
-            ],
-            r#"OTEL_TRACES_SAMPLER_ARG "1.5""#,
-        ),
-        (
-            None,
-            vec![GENERIC, ("OTEL_BSP_MAX_QUEUE_SIZE", "many")],
-            r#"OTEL_BSP_MAX_QUEUE_SIZE "many""#,
-        ),
-    ] {
-        let error = read(flag, &variables).unwrap_err();
-        assert!(error.contains(quoted), "{variables:?}: {error}");
+fn flag_that_cannot_be_followed_is_refused() {
+    for bad in ["collector:4317", "https://collector:4317", "HTTP"] {
+        let error = read(Some(bad), &[GENERIC]).unwrap_err();
+        assert!(
+            error.starts_with(&format!("--otlp-endpoint {bad:?} must start with http://")),
+            "{error}"
+        );
     }
+}
+
+#[test]
+fn spans_are_not_sent_where_or_how_they_cannot_be() {
+    for (name, value) in [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://x"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4317"),
+        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "collector:4317"),
+        ("OTEL_TRACES_EXPORTER", "zipkin"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"),
+        ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/json"),
+    ] {
+        let (config, complaints) = read(None, &[(name, value), GENERIC]).unwrap();
+        assert_eq!(config, None, "{name}");
+        let [complaint] = &complaints[..] else {
+            panic!("{complaints:?}")
+        };
+        assert!(complaint.starts_with(&format!("{name} {value:?} ")), "{complaint}");
+        assert!(complaint.ends_with("; no spans are sent"), "{complaint}");
+    }
+    let others = ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf");
+    assert_eq!(understood(None, &[others]), None, "nothing is to be sent");
+    let by_flag = understood(Some("http://flag:1"), &[others, ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://x")]);
+    assert_eq!(by_flag.unwrap().endpoint, "http://flag:1", "the flag says where to and how");
+}
+
+#[test]
+fn other_variables_that_cannot_be_followed_are_as_if_absent() {
+    let usual = understood(None, &[GENERIC]).unwrap();
+    for (name, value) in [
+        ("OTEL_TRACES_SAMPLER", "xray"),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "many"),
+        ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "-1"),
+        ("OTEL_BSP_SCHEDULE_DELAY", "5s"),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "1.5"),
+    ] {
+        let (config, complaints) = read(None, &[GENERIC, (name, value)]).unwrap();
+        assert_eq!(config.as_ref(), Some(&usual), "{name}");
+        let [complaint] = &complaints[..] else {
+            panic!("{complaints:?}")
+        };
+        assert!(complaint.starts_with(&format!("{name} {value:?} is no")), "{complaint}");
+        assert!(complaint.ends_with("; it is ignored"), "{complaint}");
+    }
+    let ratio = ("OTEL_TRACES_SAMPLER", "traceidratio");
+    for share in ["7", "-0.1", "NaN", "half"] {
+        let (config, complaints) = read(None, &[GENERIC, ratio, ("OTEL_TRACES_SAMPLER_ARG", share)]).unwrap();
+        assert_eq!(config.unwrap().sampling, sampling(&[ratio]));
+        let complaint = format!("OTEL_TRACES_SAMPLER_ARG {share:?} is not a number from 0 to 1; it is ignored");
+        assert_eq!(complaints, [complaint]);
+    }
+    let timeouts = [
+        GENERIC,
+        ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "soon"),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "70"),
+    ];
+    let (config, _) = read(None, &timeouts).unwrap();
+    assert_eq!(config.unwrap().timeout, Duration::from_millis(70));
 }
 
 #[test]
@@ -166,6 +196,38 @@ fn client_that_logs_bodies_stays_quiet_whatever_is_asked_for() {
 
 #[test]
 fn filter_that_cannot_be_read_is_quoted() {
-    let error = filter("lo=ud=er").unwrap_err().to_string();
-    assert!(error.starts_with("--log-level \"lo=ud=er\""), "{error}");
+    for bad in [
+        "",
+        " ",
+        "warning",
+        "verbose",
+        "debugg",
+        "zzz=",
+        "zzz=warning",
+        "info,",
+        "info,,warn",
+        "info,keda_kaito_scaler",
+        "lo=ud=er",
+        "lo=ud=info",
+    ] {
+        let error = filter(bad).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("--log-level {bad:?} is neither")), "{error}");
+    }
+}
+
+#[test]
+fn usual_filters_are_taken() {
+    for (asked, taken) in [
+        ("info", "info"),
+        ("WARN", "warn"),
+        ("Debug", "debug"),
+        ("off", "off"),
+        ("4", "debug"),
+        ("info,keda_kaito_scaler::server=debug", "keda_kaito_scaler::server=debug,info"),
+        ("info, kube_runtime=OFF", "kube_runtime=off,info"),
+        ("keda_kaito_scaler=trace", "keda_kaito_scaler=trace"),
+    ] {
+        let filter = filter(asked).unwrap().to_string();
+        assert_eq!(filter.replace("kube_client::client=off,", ""), taken, "{asked}");
+    }
 }

@@ -139,12 +139,12 @@ fn every_invalid_value_is_complained_of_with_key_value_and_what_is_accepted() {
         ("min-replicas", "", "a whole number"),
         ("min-replicas", "-", "a whole number"),
         ("min-replicas", "-1.5", "a whole number"),
-        ("min-replicas", "99999999999", "a whole number"),
+        ("min-replicas", "99999999999", "at most 2147483647"),
         ("max-replicas", "1", "a whole number above 1"),
         ("max-replicas", "0", "a whole number above 1"),
         ("max-replicas", "-5", "a whole number above 1"),
         ("max-replicas", "many", "a whole number above 1"),
-        ("max-replicas", "4294967299", "a whole number above 1"),
+        ("max-replicas", "4294967299", "above 1 and at most 2147483647"),
     ] {
         let mut pairs = vec![("threshold", "10"), (key, value)];
         if key == "threshold" {
