@@ -206,12 +206,6 @@ impl ScalerArgs {
         if within > Duration::from_secs(3600) {
             return Err(ConfigError::new(format!("--retire-within {within:?} must be at most 1h")));
         }
-        let (targets, each) = (self.scrape.max_targets, self.scrape.max_targets_per_namespace);
-        for (flag, count) in [("--max-targets", targets), ("--max-targets-per-namespace", each)] {
-            if count == 0 {
-                return Err(ConfigError::new(format!("{flag} 0 must be at least 1")));
-            }
-        }
         let active = self.serve.caller_active_for;
         if active < Duration::from_secs(1) {
             return Err(ConfigError::new(format!(
@@ -259,11 +253,6 @@ mod tests {
             (["--replica-deadline", "10ms"], "--replica-deadline 10ms must be at least 1s"),
             (["--connection-age", "0s"], "--connection-age 0ns must be at least 1s"),
             (["--retire-within", "2h"], "--retire-within 7200s must be at most 1h"),
-            (["--max-targets", "0"], "--max-targets 0 must be at least 1"),
-            (
-                ["--max-targets-per-namespace", "0"],
-                "--max-targets-per-namespace 0 must be at least 1",
-            ),
             (["--caller-active-for", "0s"], "--caller-active-for 0ns must be at least 1s"),
             (
                 ["--cluster-domain", "A b"],
