@@ -11,6 +11,7 @@ pub mod credentials;
 pub mod duration;
 pub mod exposition;
 pub mod families;
+pub mod legible;
 pub mod policy;
 pub mod trigger;
 

@@ -28,8 +28,8 @@ pub use warnings::{Warning, WarningReason};
 
 /// An input as `scaler decide` reads it (there on one line). `trigger.aggregation` is one of those KEDA may ask for, or
 /// `desired-replicas` with the policy as in a trigger's metadata; `scale.tolerance` (0.1 both), `scale.metricType`
-/// (AverageValue), `scale.scalingModifiers` (false), `scale.downWindow` (300), `scale.cooldown` (none), `timing` and `history` may be left out. A
-/// reading is one of `{"gauge": 3}`, `{"histogram": {"sum": 1.5, "count": 2}}`, `{"absent": {}}`,
+/// (AverageValue), `scale.scalingModifiers` (false), `scale.downWindow` (300), `scale.cooldown` (none), `timing` and
+/// `history` may be left out. A reading is one of `{"gauge": 3}`, `{"histogram": {"sum": 1.5, "count": 2}}`, `{"absent": {}}`,
 /// `{"mismatch": {"exposed": "counter"}}` and `{"unusable": {"problem": "not finite"}}`; a histogram's `points` are
 /// `[seconds, sum, count, starts a segment]`. Without `history` only moves that need no window are made.
 pub const EXAMPLE_INPUT: &str = r#"{

@@ -1,6 +1,7 @@
 //! The one codec between a KEDA trigger's metadata and what it asks of the scaler.
 //! The provisioner encodes, the scaler decodes; nothing here looks at a cluster.
 
+mod check;
 mod decode;
 mod encode;
 #[cfg(test)]
@@ -12,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::policy::ScalingPolicy;
 
-pub(crate) use decode::check_policy;
+pub(crate) use check::check;
 pub use decode::{DecodeError, PORTS_ALLOWED_BY_DEFAULT, decode, is_ours};
 pub use encode::encode;
 

@@ -11,7 +11,7 @@ use crate::error::ConfigError;
 pub use document::document;
 pub use duration::duration;
 pub use identity::Identity;
-pub use name::{dns_name, is_dns_name};
+pub use name::{dns_name, is_dns_name, is_label};
 
 mod document;
 mod duration;

@@ -7,12 +7,13 @@ mod tests;
 use std::io::{self, BufRead, Read, Write};
 use std::process::ExitCode;
 
+use keda_kaito_core::legible::legible;
 use keda_kaito_core::record::{DecisionInput, decide};
 
 /// Longest line read: a fleet of some hundred replicas with full windows.
 const MAX_LINE: u64 = 16 * 1024 * 1024;
 
-/// Most characters of a sentence about a bad line.
+/// Most characters of a sentence about a bad line, which it may quote.
 const MAX_SENTENCE: usize = 400;
 
 /// Answers every line of `reader` with one line on `writer`. A line that cannot be answered is named on `errors` by its
@@ -62,26 +63,19 @@ fn answer(line: &[u8], writer: &mut impl Write) -> io::Result<Result<(), String>
     }
     let input: DecisionInput<'_> = match serde_json::from_slice(line) {
         Ok(input) => input,
-        Err(error) => return Ok(Err(format!("is no decision input: {}", legible(&error.to_string())))),
+        Err(error) => {
+            return Ok(Err(format!(
+                "is no decision input: {}",
+                legible(&error.to_string(), MAX_SENTENCE)
+            )));
+        }
     };
     if let Err(problem) = input.check() {
-        return Ok(Err(format!("is no decision input: {}", legible(&problem))));
+        return Ok(Err(format!("is no decision input: {}", legible(&problem, MAX_SENTENCE))));
     }
     serde_json::to_writer(&mut *writer, &decide(&input))?;
     writer.write_all(b"\n")?;
     Ok(Ok(()))
-}
-
-/// On one line, and no longer than a sentence: it may quote what was read.
-fn legible(text: &str) -> String {
-    let shown = |char: char| {
-        if char.is_control() {
-            char::REPLACEMENT_CHARACTER
-        } else {
-            char
-        }
-    };
-    text.chars().map(shown).take(MAX_SENTENCE).collect()
 }
 
 fn is_cut(line: &[u8]) -> bool {

@@ -64,10 +64,7 @@ async fn wrong_values_are_refused_by_name() -> Result<()> {
         ("provisioner.scalerAddress=scaler", "scalerAddress"),
         ("networkPolicy.scrapePorts={0}", "scrapePorts"),
     ] {
-        let chart = folder().display().to_string();
-        let refused = helm(&["template", "kks", &chart, &format!("--set={value}")]).await;
-        let message = format!("{:#}", refused.err().with_context(|| format!("{value} was accepted"))?);
-        ensure!(message.contains(named), "{value}: {message}");
+        refused(&format!("--set={value}"), named).await?;
     }
     Ok(())
 }
@@ -82,7 +79,7 @@ async fn network_rules_without_peers_or_ports_are_refused() -> Result<()> {
         ("networkPolicy.scrapePorts", "scrapePorts"),
     ] {
         for nothing in ["[]", "null"] {
-            refused(&format!("{list}={nothing}"), named).await?;
+            refused(&format!("--set-json={list}={nothing}"), named).await?;
         }
     }
     for (value, named) in [
@@ -94,7 +91,7 @@ async fn network_rules_without_peers_or_ports_are_refused() -> Result<()> {
         ("scaler.admissionPolicy.enabled=null", "enabled"),
         ("certmgr.admissionPolicy=null", "admissionPolicy"),
     ] {
-        refused(value, named).await?;
+        refused(&format!("--set-json={value}"), named).await?;
     }
     // Without peers there is no rule here, so nobody reads.
     let chart = folder().display().to_string();
@@ -192,13 +189,13 @@ async fn every_program_may_reach_the_collectors_port_and_no_metadata_service() -
 }
 
 /// Helm refuses the value, given as JSON, and names what is wrong.
-async fn refused(value: &str, named: &str) -> Result<()> {
+async fn refused(flag: &str, named: &str) -> Result<()> {
     let chart = folder().display().to_string();
-    let rendered = helm(&["template", "kks", &chart, &format!("--set-json={value}")]).await;
-    let message = format!("{:#}", rendered.err().with_context(|| format!("{value} was accepted"))?);
+    let rendered = helm(&["template", "kks", &chart, flag]).await;
+    let message = format!("{:#}", rendered.err().with_context(|| format!("{flag} was accepted"))?);
     // The command is part of the message.
     let said = message.split_once("values don't meet").map_or("", |(_, said)| said);
-    ensure!(said.contains(named), "{value}: {message}");
+    ensure!(said.contains(named), "{flag}: {message}");
     Ok(())
 }
 

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use super::{Explanation, Overview, TriggerStory};
 use crate::history::Lean;
 use crate::journal::{Entry, Move, Part};
+use crate::legible::printable;
 use crate::record::{Answer, Clamp, MetricRecord};
 
 /// Most replicas of the current decision that are listed.
@@ -201,12 +202,6 @@ fn goes_on(decision: &Entry<Timestamp>, newer: &Entry<Timestamp>) -> bool {
     wish != Lean::Hold && decision.moves.is_empty() && (wish, decision.spec_replicas) == (newer.wish(), newer.spec_replicas)
 }
 
-/// Terminals obey control characters, and the marks that turn the direction of writing.
-fn printable(char: char) -> char {
-    let turns = matches!(char, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    if char.is_control() || turns { '\u{fffd}' } else { char }
-}
-
 fn verdict(decision: &Entry<Timestamp>) -> String {
     let last = decision
         .last_desired
@@ -289,7 +284,7 @@ fn clamp_meaning(clamp: Clamp) -> &'static str {
         Clamp::NewCapacity => "a replica that has never served is on its way",
         Clamp::Unknown => "a silent or pending replica forbids a move down",
         Clamp::StatusLags => "the HPA would move another way once status.replicas has caught up",
-        Clamp::Cooldown => "the HPA's policies: its last step this way was too recent for another",
+        Clamp::Cooldown => "the HPA's policies: the last step this way was too recent for another",
         Clamp::Tolerance => "the HPA's tolerance: the value is too near the target to move for",
         Clamp::Beyond => "the HPA's tolerance: no value makes it return the wanted count, so the next one beyond is told",
     }

@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use super::check::{WINDOW_SECONDS, check_policy, is_threshold};
 use super::{Aggregation, DesiredReplicas, Endpoint, Protocol, TriggerRequest, keys};
-use crate::policy::{MetricKind, ScalingPolicy};
+use crate::legible::legible;
+use crate::policy::ScalingPolicy;
 
 /// Ports a scrape may use unless the operator says otherwise.
 pub const PORTS_ALLOWED_BY_DEFAULT: [u16; 4] = [80, 443, 5000, 8000];
@@ -13,9 +15,7 @@ pub const PORTS_ALLOWED_BY_DEFAULT: [u16; 4] = [80, 443, 5000, 8000];
 const MAX_KEYS: usize = 32;
 const MAX_VALUE_BYTES: usize = 256;
 const MAX_POLICY_BYTES: usize = 8 * 1024;
-const MAX_POLICY_METRICS: usize = 16;
 const MAX_PATH_BYTES: usize = 128;
-const MAX_THRESHOLD: f64 = 1e12;
 
 /// Why metadata was refused; each names the key its author has to change.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -133,9 +133,7 @@ impl<'a> Fields<'a> {
     }
 
     fn threshold(&self) -> Result<Option<f64>, DecodeError> {
-        self.number(keys::THRESHOLD, "a finite number above 0 and at most 1e12", |number| {
-            number > 0.0 && number <= MAX_THRESHOLD
-        })
+        self.number(keys::THRESHOLD, "a finite number above 0 and at most 1e12", is_threshold)
     }
 
     fn tolerance(&self, key: &'static str) -> Result<Option<f64>, DecodeError> {
@@ -149,18 +147,6 @@ fn invalid(key: &'static str, value: &str, expected: &str) -> DecodeError {
         value: value.to_owned(),
         expected: expected.to_owned(),
     }
-}
-
-/// A tenant's text for a message: on one line, cut.
-fn legible(text: &str, limit: usize) -> String {
-    let shown = |char: char| {
-        if char.is_control() {
-            char::REPLACEMENT_CHARACTER
-        } else {
-            char
-        }
-    };
-    text.chars().map(shown).take(limit).collect()
 }
 
 fn endpoint(fields: &Fields<'_>, ports: &[u16]) -> Result<Endpoint, DecodeError> {
@@ -238,7 +224,7 @@ fn window(fields: &Fields<'_>) -> Result<Duration, DecodeError> {
     };
     text.parse()
         .ok()
-        .filter(|seconds| (15..=3600).contains(seconds))
+        .filter(|seconds| WINDOW_SECONDS.contains(seconds))
         .map(Duration::from_secs)
         .ok_or_else(|| invalid(keys::METRIC_CACHE_WINDOW, text, "whole seconds from 15 to 3600"))
 }
@@ -305,35 +291,4 @@ fn desired_replicas(fields: &Fields<'_>) -> Result<DesiredReplicas, DecodeError>
         scale_up_tolerance: fields.tolerance(keys::SCALE_UP_TOLERANCE)?,
         scale_down_tolerance: fields.tolerance(keys::SCALE_DOWN_TOLERANCE)?,
     })
-}
-
-/// The bounds a provisioner keeps; a trigger written by hand must keep them too.
-pub(crate) fn check_policy(policy: &ScalingPolicy) -> Result<(), String> {
-    if policy.metrics.is_empty() || policy.metrics.len() > MAX_POLICY_METRICS {
-        return Err(format!(
-            "{} metrics; 1 to {MAX_POLICY_METRICS} are accepted",
-            policy.metrics.len()
-        ));
-    }
-    if policy.evaluation_window > Duration::from_secs(3600) {
-        return Err("evaluationWindowSeconds must be at most 3600".to_owned());
-    }
-    let cooldown = Duration::from_secs(1)..=Duration::from_secs(1800);
-    if !cooldown.contains(&policy.scale_up_cooldown) || !cooldown.contains(&policy.scale_down_cooldown) {
-        return Err("cooldowns must be 1 to 1800 seconds".to_owned());
-    }
-    for metric in &policy.metrics {
-        let (up, down) = (metric.up_threshold, metric.down_threshold);
-        if !crate::policy::is_metric_name(&metric.name) {
-            return Err(format!("{:?} is not a Prometheus metric name", metric.name));
-        }
-        if !up.is_finite() || !down.is_finite() || down < 0.0 || down > up || up > MAX_THRESHOLD {
-            return Err(format!("{}: thresholds need 0 <= down <= up <= 1e12", metric.name));
-        }
-        let window = Duration::from_secs(15)..=Duration::from_secs(3600);
-        if metric.kind == MetricKind::Histogram && !window.contains(&metric.window) {
-            return Err(format!("{}: windowSeconds must be 15 to 3600", metric.name));
-        }
-    }
-    Ok(())
 }

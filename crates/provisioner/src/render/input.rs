@@ -5,6 +5,7 @@ use std::path::Path;
 
 use keda_kaito_core::crd::InferenceSet;
 use keda_kaito_core::names;
+use keda_kaito_runtime::args::is_label;
 use serde_json::Value;
 use thiserror::Error;
 
@@ -149,9 +150,4 @@ fn wrong_names(object: &InferenceSet) -> Vec<String> {
 /// As the API server has it, which does not look at the length of a part.
 fn is_subdomain(name: &str) -> bool {
     name.len() <= 253 && name.split('.').all(is_label)
-}
-
-fn is_label(label: &str) -> bool {
-    let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    !label.is_empty() && label.bytes().all(fits) && !label.starts_with('-') && !label.ends_with('-')
 }

@@ -13,14 +13,15 @@ pub fn dns_name(flag: &str, value: &str) -> Result<(), ConfigError> {
     Err(ConfigError::new(format!("{flag} {value:?} is not a DNS name in lower case")))
 }
 
-/// Labels of at most 63 letters, digits and hyphens, 253 bytes in all.
+/// Labels of at most 63 bytes, 253 in all.
 #[must_use]
 pub fn is_dns_name(text: &str) -> bool {
-    let label = |label: &str| {
-        let letters = label
-            .chars()
-            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
-        (1..=63).contains(&label.len()) && letters && !label.starts_with('-') && !label.ends_with('-')
-    };
-    text.len() <= 253 && text.split('.').all(label)
+    text.len() <= 253 && text.split('.').all(|label| label.len() <= 63 && is_label(label))
+}
+
+/// Lower-case letters, digits and hyphens between them; of any length but none.
+#[must_use]
+pub fn is_label(label: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    !label.is_empty() && label.bytes().all(fits) && !label.starts_with('-') && !label.ends_with('-')
 }

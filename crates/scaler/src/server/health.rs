@@ -13,15 +13,19 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Keeps both names up to date until shutdown; then neither serves.
 pub async fn follow(reporter: HealthReporter, readiness: Readiness, shutdown: CancellationToken) {
+    let mut told = None;
     loop {
         let serves = readiness.is_ready() && !shutdown.is_cancelled();
-        let status = if serves {
-            ServingStatus::Serving
-        } else {
-            ServingStatus::NotServing
-        };
-        for name in NAMES {
-            reporter.set_service_status(name, status).await;
+        // Whoever watches hears of each status that is set.
+        if told.replace(serves) != Some(serves) {
+            let status = if serves {
+                ServingStatus::Serving
+            } else {
+                ServingStatus::NotServing
+            };
+            for name in NAMES {
+                reporter.set_service_status(name, status).await;
+            }
         }
         if shutdown.is_cancelled() {
             return;

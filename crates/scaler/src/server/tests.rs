@@ -338,6 +338,7 @@ async fn health_and_reflection_answer_too() {
     let running = Running::start(&secret(1, &authority.server(), &[&authority]), quick()).await;
     let channel = running.channel(Some(&authority.client(OPERATOR)), &[&authority]);
     let mut health = tonic_health::pb::health_client::HealthClient::new(channel.clone());
+    let mut watcher = health.clone();
     let mut check = async |service: &str| {
         let service = service.to_owned();
         let answer = health.check(tonic_health::pb::HealthCheckRequest { service }).await;
@@ -357,6 +358,12 @@ async fn health_and_reflection_answer_too() {
     };
     tokio::time::timeout(Duration::from_secs(10), serves).await.unwrap();
     assert_eq!(check("externalscaler.ExternalScaler").await, Ok(ServingStatus::Serving));
+    let request = tonic_health::pb::HealthCheckRequest::default();
+    let mut seen = watcher.watch(request).await.unwrap().into_inner();
+    let status = seen.message().await.unwrap().map(|answer| answer.status());
+    assert_eq!(status, Some(ServingStatus::Serving));
+    let more = tokio::time::timeout(Duration::from_millis(1500), seen.message()).await;
+    assert!(more.is_err(), "told again though nothing has changed: {more:?}");
     assert_eq!(check("somebody.Else").await, Err(tonic::Code::NotFound));
     assert_eq!(check(&"x".repeat(70_000)).await, Err(tonic::Code::OutOfRange));
 
